@@ -1,0 +1,235 @@
+"""One model call: prepared, streamed, checked, and tried again only where that can help."""
+
+from collections.abc import Callable, Sequence
+from http import HTTPStatus
+from json import JSONDecodeError
+from typing import Any, cast
+
+from langchain_core.language_models import BaseChatModel
+from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, BaseMessageChunk
+from langchain_core.messages.ai import add_ai_message_chunks
+from langchain_core.messages.utils import message_chunk_to_message
+from langchain_core.runnables import RunnableConfig
+from langchain_core.runnables.config import merge_configs
+from langgraph.constants import TAG_NOSTREAM
+from langgraph.types import RetryPolicy
+
+from sot_graph.errors import ReplyError
+
+# Providers name the reason why a reply ended differently; a whole reply has one of these.
+END_KEYS = ("finish_reason", "stop_reason", "stopReason", "done_reason", "status")
+LENGTH_ENDS = frozenset({"length", "max_tokens", "model_length", "incomplete"})
+REFUSED_ENDS = frozenset({"content_filter", "refusal", "safety", "guardrail_intervened"})
+TRANSIENT_STATUSES = frozenset({408, 429})
+# By name, because the classes belong to HTTP and provider packages that may not be installed: the base of
+# httpx's errors (and httpx2's), and OpenAI's for an error event or a lost connection within a stream.
+TRANSIENT_NAMES = frozenset({"TransportError", "APIConnectionError", "APIError"})
+
+
+def is_transient(error: BaseException) -> bool:
+    """Whether the same request may succeed when it is sent again.
+
+    True for 408, 429 and 5xx, timeouts, refused and dropped connections, corrupt or unfinished streams and
+    empty replies; false for all else, 400, 401, 403, 404 and 422 among it.
+    """
+    retryable = getattr(error, "is_retryable", None)  # langchain-core's ModelError, and our ReplyError
+    if retryable is not None:
+        return bool(retryable)
+    status = http_status(error)
+    if status is not None:
+        return status in TRANSIENT_STATUSES or status >= HTTPStatus.INTERNAL_SERVER_ERROR
+    if isinstance(error, ConnectionError | TimeoutError | JSONDecodeError):
+        return True
+    return any(cls.__name__ in TRANSIENT_NAMES for cls in type(error).__mro__)
+
+
+def http_status(error: BaseException) -> int | None:
+    """The HTTP status that an error reports, if it reports a failed one."""
+    for source in (error, getattr(error, "response", None)):
+        status = getattr(source, "status_code", None)
+        if isinstance(status, int) and status >= HTTPStatus.BAD_REQUEST:
+            return status
+    return None
+
+
+DEFAULT_RETRY = RetryPolicy(max_interval=8.0, retry_on=is_transient)
+"""Three attempts; half a second to a second and a half between the first two, then up to twice that."""
+
+
+def retry_policies(policy: RetryPolicy | Sequence[RetryPolicy] | None) -> list[RetryPolicy]:
+    """Fill in what a caller's retry policy leaves open.
+
+    The engine's default for `retry_on` would send a request again that was refused with a 400 or a 401; a policy
+    that leaves `retry_on` at that default gets ours.
+    """
+    if policy is None:
+        return [DEFAULT_RETRY]
+    policies = [policy] if isinstance(policy, RetryPolicy) else list(policy)
+    if not all(isinstance(each, RetryPolicy) for each in policies):
+        msg = f"retry_policy must be a langgraph RetryPolicy or a sequence of them, not {policy!r}."
+        raise TypeError(msg)
+    engine_default = RetryPolicy().retry_on
+    return [each._replace(retry_on=is_transient) if each.retry_on is engine_default else each for each in policies]
+
+
+def prepare_model(model: str | BaseChatModel, option: str = "model") -> BaseChatModel:
+    """Make the chat model that a stage calls, from what the caller gave.
+
+    Raises:
+        TypeError: It is neither a model's name nor a chat model.
+        ValueError: `init_chat_model` knows no such model.
+    """
+    if isinstance(model, str):
+        from langchain.chat_models import init_chat_model  # noqa: PLC0415 - slow, and needed only here
+
+        model = init_chat_model(model)
+    if not isinstance(model, BaseChatModel):
+        msg = (
+            f"{option} must be a chat model (BaseChatModel) or the name of one for init_chat_model, such as "
+            f"'openai:gpt-5.5', not {type(model).__name__}."
+        )
+        raise TypeError(msg)
+    return model.model_copy(update=_overrides(model))
+
+
+def _overrides(model: BaseChatModel) -> dict[str, Any]:
+    """What our copy of a caller's model does differently."""
+    changes: dict[str, Any] = {}
+    if getattr(model, "stream_usage", False) is None:
+        # ChatOpenAI leaves token counts out of streams when it has a base URL of its own, unless told.
+        changes["stream_usage"] = True
+    if hasattr(model, "max_retries"):
+        # The graph's retry policy is the one layer that retries: a client that also does multiplies the attempts,
+        # out of sight of the trace.
+        changes["max_retries"] = 0
+        for root, completions in (("root_client", "client"), ("root_async_client", "async_client")):
+            # OpenAI's clients are built with the model and keep the number they were given.
+            if (client := getattr(model, root, None)) is not None:
+                changes[root] = client.with_options(max_retries=0)
+                changes[completions] = changes[root].chat.completions
+    return changes
+
+
+def call_config(
+    config: RunnableConfig,
+    name: str,
+    stage: str,
+    *,
+    streamed: bool = False,
+    **metadata: str | int,
+) -> RunnableConfig:
+    """Name one model call's run, so that a trace tells the calls apart.
+
+    Args:
+        config: The node's.
+        name: The run's name. Not the node's: the engine takes a run of the node's name for the node itself.
+        stage: The stage, as a tag (`sot:expand`) and as metadata (`sot_stage`).
+        streamed: Whether the call's tokens are the answer's own in "messages" mode.
+        metadata: More of it, each key under `sot_`.
+    """
+    tags = [f"sot:{stage}"] if streamed else [f"sot:{stage}", TAG_NOSTREAM]
+    own = RunnableConfig(
+        run_name=name,
+        tags=tags,
+        metadata={"sot_stage": stage, **{f"sot_{key}": value for key, value in metadata.items()}},
+    )
+    return merge_configs(config, own)
+
+
+def _nobody(_text: str) -> None: ...
+
+
+def reply(
+    model: BaseChatModel,
+    messages: list[BaseMessage],
+    config: RunnableConfig,
+    on_text: Callable[[str], None] = _nobody,
+) -> AIMessage:
+    """Call a model and wait for its whole reply.
+
+    Streamed even where nobody listens: a stream tells a reply that broke off from a whole one.
+
+    Raises:
+        ReplyError: The reply is empty, refused, or was broken off.
+    """
+    pieces: list[BaseMessage] = []
+    try:
+        for piece in model.stream(messages, config):
+            pieces.append(piece)
+            on_text(piece.text)
+    except ValueError as error:
+        raise _empty_stream(error) from error
+    return checked(pieces)
+
+
+async def areply(
+    model: BaseChatModel,
+    messages: list[BaseMessage],
+    config: RunnableConfig,
+    on_text: Callable[[str], None] = _nobody,
+) -> AIMessage:
+    """Call a model and wait for its whole reply; see `reply`."""
+    pieces: list[BaseMessage] = []
+    try:
+        async for piece in model.astream(messages, config):
+            pieces.append(piece)
+            on_text(piece.text)
+    except ValueError as error:
+        raise _empty_stream(error) from error
+    return checked(pieces)
+
+
+def _empty_stream(error: ValueError) -> Exception:
+    """Tell langchain-core's bare ValueError for a stream without a single piece from any other."""
+    if "No generation" in str(error):
+        msg = "The model's stream ended without a single token."
+        return ReplyError(msg, is_retryable=True)
+    return error
+
+
+def checked(pieces: Sequence[BaseMessage]) -> AIMessage:
+    """Put a streamed reply together and refuse one that is no answer.
+
+    Raises:
+        ReplyError: The reply is empty, refused, or was broken off.
+    """
+    if len(pieces) > 1:
+        first, *rest = cast("list[AIMessageChunk]", pieces)
+        whole: BaseMessage = add_ai_message_chunks(first, *rest)
+    else:
+        whole = pieces[0]
+    if isinstance(whole, BaseMessageChunk):
+        whole = message_chunk_to_message(whole)
+    message = cast("AIMessage", whole)
+    _refuse_unusable(message)
+    return message
+
+
+def _refuse_unusable(message: AIMessage) -> None:
+    end = _end(message)
+    refusal = message.additional_kwargs.get("refusal")
+    if refusal or end in REFUSED_ENDS:
+        msg = f"The model refused to answer{f': {refusal}' if refusal else ''} (finish reason: {end or 'none'})."
+        raise ReplyError(msg, is_retryable=False)
+    # LangChain's providers name themselves in what they return, and each of them tells how a reply ended; a chat
+    # model of the caller's own may do neither.
+    if not end and "model_provider" in message.response_metadata:
+        msg = "The model's stream broke off: it ended without a finish reason."
+        raise ReplyError(msg, is_retryable=True)
+    if not message.text.strip():
+        if end in LENGTH_ENDS:
+            msg = "The model reached its token limit before it wrote any text; raise the limit (max_tokens)."
+            raise ReplyError(msg, is_retryable=False)
+        msg = f"The model's reply has no text (finish reason: {end or 'none'})."
+        raise ReplyError(msg, is_retryable=True)
+
+
+def is_truncated(message: BaseMessage) -> bool:
+    """Whether the model's own token limit cut the text off."""
+    return _end(message) in LENGTH_ENDS
+
+
+def _end(message: BaseMessage) -> str:
+    """Why the reply ended, in lower case, or `""` where nothing says."""
+    metadata = message.response_metadata
+    return next((str(metadata[key]).lower() for key in END_KEYS if metadata.get(key)), "")

@@ -1,0 +1,169 @@
+"""The command line: `sot-graph ask` and `sot-graph draw`."""
+
+import asyncio
+import json
+import os
+import sys
+from contextlib import nullcontext
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+
+try:
+    import typer
+    from rich.console import Console
+    from rich.live import Live
+except ImportError as error:  # pragma: no cover - the tests have the extra
+    sys.exit(f"sot-graph needs its extra `cli` ({error}): pip install 'sot-graph[cli]'")
+
+from sot_graph.demo import DemoChatModel
+from sot_graph.display import Board, closing_line, harmless
+from sot_graph.graph import create_sot_graph
+
+if TYPE_CHECKING:
+    from langchain_core.language_models import BaseChatModel
+
+DEFAULT_MODEL = "openai:gpt-5.5"
+"""The model when nothing is said but a key for OpenAI is there."""
+DEMO = "demo"
+WRONG_USE = 2
+INTERRUPTED = 130
+"""What a shell calls the end by Ctrl-C."""
+
+app = typer.Typer(
+    name="sot-graph",
+    help="Skeleton-of-Thought: an outline first, then all its points at once.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+errors = Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+def fail(line: str, exit_code: int = 1) -> NoReturn:
+    """End with one readable line on standard error."""
+    errors.print(f"sot-graph: {harmless(line)}", style="red", markup=False)
+    raise typer.Exit(exit_code)
+
+
+@app.command()
+def ask(
+    question: Annotated[
+        str | None, typer.Argument(help="What to answer. Left out, or -: read from standard input.")
+    ] = None,
+    *,
+    model: Annotated[
+        str | None,
+        typer.Option(
+            envvar="SOT_MODEL",
+            help=f"A model's name for init_chat_model, such as {DEFAULT_MODEL}, or {DEMO}. Without it: "
+            f"{DEFAULT_MODEL} when OPENAI_API_KEY is set, else the offline demo.",
+        ),
+    ] = None,
+    base_url: Annotated[
+        str | None,
+        typer.Option(help="An OpenAI-compatible server (vLLM, Ollama, LM Studio); it needs --model."),
+    ] = None,
+    max_points: Annotated[int, typer.Option(min=1, help="No more points than this.")] = 10,
+    headings: Annotated[bool, typer.Option("--headings", help="Set each title above its text.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print answer, points and usage as JSON.")] = False,
+) -> None:
+    """Answer a question. The answer goes to standard output, everything else to standard error."""
+    text = _question(question)
+    chat_model = _model(model, base_url)
+    try:
+        graph = create_sot_graph(chat_model, min_points=min(2, max_points), max_points=max_points, headings=headings)
+    except (ImportError, ValueError) as error:  # no such model, or its package is not installed
+        fail(_one_line(error), WRONG_USE)
+    except Exception as error:  # noqa: BLE001 - a client refuses to be made in a way of its own
+        fail(_one_line(error))
+    try:
+        answer = asyncio.run(_answer(graph, text))
+    except KeyboardInterrupt:
+        fail("stopped.", INTERRUPTED)
+    except Exception as error:  # noqa: BLE001 - a person reads one line, whatever it was
+        fail(_one_line(error))
+    if as_json:
+        _print(json.dumps(_as_json(text, answer), ensure_ascii=False, indent=2))
+    else:
+        _print(harmless(answer["answer"]))
+    errors.print(closing_line(answer), style="dim", markup=False)
+
+
+@app.command()
+def draw() -> None:
+    """Print the graph as a Mermaid diagram."""
+    _print(create_sot_graph(DemoChatModel()).get_graph().draw_mermaid())
+
+
+def _question(question: str | None) -> str:
+    """The question, from the command line or from standard input."""
+    if question in {None, "-"}:
+        if question is None and sys.stdin.isatty():
+            fail("what is the question? Give it as an argument, or on standard input.", WRONG_USE)
+        question = sys.stdin.read()
+    if not question or not question.strip():
+        fail("the question is blank.", WRONG_USE)
+    return question.strip()
+
+
+def _model(name: str | None, base_url: str | None) -> "str | BaseChatModel":
+    """The model to ask: the one that is named, else OpenAI's where there is a key, else the demo."""
+    if base_url is not None:
+        if name is None:
+            fail("--base-url needs --model: which of the server's models?", WRONG_USE)
+        from langchain_openai import ChatOpenAI  # noqa: PLC0415 - slow, and needed only here
+
+        # Local servers want some key and check none.
+        key = os.environ.get("OPENAI_API_KEY") or "none"
+        return ChatOpenAI(model=name.removeprefix("openai:"), base_url=base_url, api_key=key)
+    if name is None and os.environ.get("OPENAI_API_KEY"):
+        name = DEFAULT_MODEL
+    if name is None:
+        errors.print(
+            "No model is configured (--model, SOT_MODEL or OPENAI_API_KEY): this is the offline demo, and its text a "
+            "placeholder.",
+            style="yellow",
+        )
+    return DemoChatModel() if name in {None, DEMO} else name
+
+
+async def _answer(graph: Any, question: str) -> dict[str, Any]:
+    """Run the graph and show on a terminal how the points come along."""
+    board = Board()
+    answer: dict[str, Any] = {}
+    live = Live(board, console=errors, transient=True) if errors.is_terminal else nullcontext()
+    with live:
+        stream = graph.astream({"question": question}, stream_mode=["custom", "values"])
+        async for mode, part in stream:
+            if mode == "custom":
+                board.note(part)
+            else:
+                answer = part
+    return answer
+
+
+def _as_json(question: str, answer: dict[str, Any]) -> dict[str, Any]:
+    message = answer["messages"][-1]
+    return {
+        "question": question,
+        "answer": answer["answer"],
+        "points": answer["points"],
+        "usage": message.usage_metadata,
+        "sot": message.response_metadata["sot"],
+    }
+
+
+def _print(text: str) -> None:
+    """Write to standard output, in UTF-8 whatever the locale."""
+    sys.stdout.buffer.write(f"{text.rstrip()}\n".encode("utf-8", "replace"))
+    sys.stdout.buffer.flush()
+
+
+def _one_line(error: Exception) -> str:
+    """An error as one readable line."""
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
+
+
+def main() -> None:
+    """Run the command line."""
+    app()

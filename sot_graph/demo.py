@@ -1,0 +1,225 @@
+"""An offline chat model, so that everything runs without a key. What it writes is a placeholder."""
+
+import asyncio
+import json
+import re
+import time
+import zlib
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from typing import Any
+
+from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
+from langchain_core.language_models import BaseChatModel, LanguageModelInput
+from langchain_core.language_models.chat_models import agenerate_from_stream, generate_from_stream
+from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, HumanMessage
+from langchain_core.messages.ai import UsageMetadata
+from langchain_core.messages.tool import tool_call_chunk
+from langchain_core.outputs import ChatGenerationChunk, ChatResult
+from langchain_core.runnables import Runnable
+from langchain_core.tools import BaseTool
+from langchain_core.utils.function_calling import convert_to_openai_tool
+
+from sot_graph.expand import YOUR_POINT
+from sot_graph.prompt import RULE
+from sot_graph.skeleton import MAY_DECLINE, Outline
+
+_STOP_WORDS = frozenset(
+    """
+    a about all an and any are as at be been being best between both but by can could describe did different discuss
+    do does effective effectively explain for from give had has have help how i if imagine important improve in
+    increase into is it its list main make many may me might more most my of on one or our out people person please
+    should show some such suggest take tell than that the their them there these they this to us use used using was
+    way ways we were what when where which while who why will with without would write you your
+    """.split()  # noqa: SIM905 - words are easier to read without quotes
+)
+# Questions that the demo answers in one go, as a real model would: sums, code, and texts that have to flow.
+_IN_ONE_GO = re.compile(
+    r"\b(?:calculate|compute|solve|equation|how many|how much|prove|estimate|implement|program|script|function|"
+    r"regular expression|algorithm|sql|html|email|e-mail|letter|poem|lyrics|story|speech|review|blog post|rewrite|"
+    r"translate|integral|derivative)\b|\d\s*[-+*/^=]\s*\d",
+    re.IGNORECASE,
+)
+_TITLES = (
+    "The idea behind {topic}",
+    "Reasons to consider {topic}",
+    "First steps with {topic}",
+    "Habits that support {topic}",
+    "Common mistakes with {topic}",
+    "An example of {topic}",
+    "The limits of {topic}",
+    "Looking further at {topic}",
+)
+_TEXTS = (
+    "Placeholder by the demo model: a real one would say in a sentence or two what “{title}” adds to the answer.",
+    "Demo text, not an answer. A real model would deal here with “{title}”, at the same time as the other points.",
+    "Under “{title}”, a real model would give a reason and an example. This is demo text.",
+    """This placeholder stands for a paragraph on “{title}”. The demo model knows nothing of the subject; it only takes
+    as long as a model would, so that you can watch an outline being filled at several places at once, and see that
+    the parts come out in their order all the same.""",
+    "For “{title}”, imagine two good sentences. The demo model has none, and says so.",
+)
+
+
+class DemoChatModel(BaseChatModel):
+    """A chat model that answers offline, by simulation: it writes placeholders about the question's own subject.
+
+    The same question gives the same outline and the same texts. It takes its time as a model does; with both
+    latencies at zero it does not wait at all.
+
+    Example:
+        ```python
+        from sot_graph import DemoChatModel, create_sot_graph
+
+        graph = create_sot_graph(DemoChatModel(first_token=0, tokens_per_second=0))
+        print(graph.invoke({"question": "How do bees find their way home?"})["answer"])
+        ```
+    """
+
+    first_token: float = 0.4
+    """Seconds until the first token of a reply."""
+    tokens_per_second: float = 40.0
+    """How fast the tokens follow; 0 for all at once."""
+
+    @property
+    def _llm_type(self) -> str:
+        return "sot-graph-demo"
+
+    def bind_tools(
+        self,
+        tools: Sequence[dict[str, Any] | type | Callable[..., Any] | BaseTool],
+        **kwargs: Any,
+    ) -> Runnable[LanguageModelInput, AIMessage]:
+        """Take tools, of which the demo calls the outline's schema and no other."""
+        return self.bind(tools=[convert_to_openai_tool(tool) for tool in tools], **kwargs)
+
+    def _generate(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: CallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> ChatResult:
+        return generate_from_stream(self._stream(messages, stop, None, **kwargs))
+
+    async def _agenerate(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: AsyncCallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> ChatResult:
+        return await agenerate_from_stream(self._astream(messages, stop, None, **kwargs))
+
+    def _stream(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: CallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> Iterator[ChatGenerationChunk]:
+        for wait, chunk in self._paced(messages, kwargs):
+            time.sleep(wait)
+            if run_manager:
+                run_manager.on_llm_new_token(chunk.text, chunk=chunk)
+            yield chunk
+
+    async def _astream(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: AsyncCallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> AsyncIterator[ChatGenerationChunk]:
+        for wait, chunk in self._paced(messages, kwargs):
+            await asyncio.sleep(wait)
+            if run_manager:
+                await run_manager.on_llm_new_token(chunk.text, chunk=chunk)
+            yield chunk
+
+    def _paced(
+        self, messages: list[BaseMessage], kwargs: dict[str, Any]
+    ) -> Iterator[tuple[float, ChatGenerationChunk]]:
+        """The reply's pieces, each with the seconds to wait for it."""
+        tools = {tool["function"]["name"] for tool in kwargs.get("tools", [])}
+        if Outline.__name__ in tools:
+            pieces = _outline_pieces(demo_outline(messages))
+        else:
+            pieces = [AIMessageChunk(content=word) for word in _words(demo_text(messages))]
+        wait = self.first_token
+        for piece in pieces:
+            yield wait, ChatGenerationChunk(message=piece)
+            wait = 1 / self.tokens_per_second if self.tokens_per_second else 0.0
+        read = sum(len(message.text) for message in messages) // 4
+        usage = UsageMetadata(input_tokens=read, output_tokens=len(pieces), total_tokens=read + len(pieces))
+        end = AIMessageChunk(
+            content="",
+            usage_metadata=usage,
+            response_metadata={"finish_reason": "stop"},
+            chunk_position="last",
+        )
+        yield 0.0, ChatGenerationChunk(message=end)
+
+
+def demo_outline(messages: Sequence[BaseMessage]) -> str:
+    """The outline for a question, as JSON; the empty one for what is better answered in one go."""
+    question, instruction = _parts(messages)
+    if _IN_ONE_GO.search(question) and MAY_DECLINE in instruction:
+        return json.dumps({"points": []})
+    topic = _topic(question)
+    titles = [title.replace("{topic}", topic) for title in _TITLES]
+    return json.dumps({"points": titles[: 5 + _number(question) % 4]}, ensure_ascii=False)
+
+
+def demo_text(messages: Sequence[BaseMessage]) -> str:
+    """The text of one point, or of a direct answer."""
+    question, instruction = _parts(messages)
+    _, order, point = instruction.rpartition(YOUR_POINT)
+    if order:
+        index, _, title = point.partition(": ")
+        text = _TEXTS[(_number(question) + int(index)) % len(_TEXTS)]
+        return " ".join(text.split()).replace("{title}", title)
+    return (
+        f"Placeholder by the demo model, in one piece: an outline would not help with “{_short(question)}”. "
+        "A real model would answer it here, in a single call."
+    )
+
+
+def _outline_pieces(arguments: str) -> list[AIMessageChunk]:
+    """A tool call's arguments, streamed as providers do: the name with the first piece only."""
+    first, *rest = _words(arguments)
+    calls = [tool_call_chunk(name=Outline.__name__, args=first, id="outline", index=0)]
+    calls += [tool_call_chunk(args=word, index=0) for word in rest]
+    return [AIMessageChunk(content="", tool_call_chunks=[call]) for call in calls]
+
+
+def _words(text: str) -> list[str]:
+    return re.findall(r"\S+\s*", text)
+
+
+def _parts(messages: Sequence[BaseMessage]) -> tuple[str, str]:
+    """The question, and what the stage says below it."""
+    text = next((m.text for m in reversed(messages) if isinstance(m, HumanMessage)), "")
+    question, _, instruction = text.rpartition(f"\n\n{RULE}\n")
+    return (question, instruction) if question else (text, "")
+
+
+def _topic(question: str) -> str:
+    """What a question is about: the longest run of its words that are not filler."""
+    runs: list[list[str]] = [[]]
+    for word in re.findall(r"\w[\w'’-]*|[^\w\s]", question):  # noqa: RUF001 - as people write
+        if word.lower() in _STOP_WORDS or not word[0].isalnum():
+            runs.append([])
+        else:
+            runs[-1].append(word)
+    longest = max(runs, key=len)
+    return _short(" ".join(longest[:3]) or "this question")
+
+
+def _short(text: str, limit: int = 60) -> str:
+    line = " ".join(text.split())
+    return line if len(line) <= limit else line[: limit - 1].rstrip() + "…"
+
+
+def _number(text: str) -> int:
+    """A number that is the same for the same text in every process, as `hash` is not."""
+    return zlib.crc32(text.encode("utf-8", "replace"))

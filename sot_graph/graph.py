@@ -1,0 +1,220 @@
+"""The graph: options in, wired graph out."""
+
+from collections.abc import Callable, Sequence
+from importlib.metadata import version
+from typing import Any, Literal, cast
+
+from langchain_core.language_models import BaseChatModel
+from langchain_core.messages import SystemMessage
+from langchain_core.runnables import Runnable, RunnableConfig, RunnableLambda
+from langchain_core.runnables.graph import Graph
+from langgraph.cache.base import BaseCache
+from langgraph.graph import END, START, StateGraph
+from langgraph.graph.state import CompiledStateGraph
+from langgraph.store.base import BaseStore
+from langgraph.types import CachePolicy, Checkpointer, RetryPolicy
+
+from sot_graph.caching import keyed
+from sot_graph.calls import prepare_model, retry_policies
+from sot_graph.direct import Direct
+from sot_graph.expand import Expand, dispatch_points, keep_failure
+from sot_graph.merge import Merge
+from sot_graph.skeleton import Skeleton
+from sot_graph.state import SotInput, SotOutput, SotState
+
+SotGraph = CompiledStateGraph[SotState, None, SotInput, SotOutput]
+
+SPARE_PLACES = 6
+"""Places beside the points' own: a stream's waiter, and the checkpointer's writes, run in the same pool."""
+
+
+def create_sot_graph(  # noqa: PLR0913 - one option each, keyword-only
+    model: str | BaseChatModel,
+    *,
+    skeleton_model: str | BaseChatModel | None = None,
+    route: Literal["auto", "always"] | Callable[[str], bool] | Runnable[str, bool] = "auto",
+    system_prompt: str | SystemMessage | None = None,
+    min_points: int = 2,
+    max_points: int = 10,
+    headings: bool = False,
+    merge: Runnable[list[Any], Any] | Callable[[list[Any]], Any] | None = None,
+    on_error: Literal["raise", "keep"] = "raise",
+    retry_policy: RetryPolicy | Sequence[RetryPolicy] | None = None,
+    cache_policy: CachePolicy[Any] | None = None,
+    checkpointer: Checkpointer = None,
+    store: BaseStore | None = None,
+    cache: BaseCache[Any] | None = None,
+    name: str = "skeleton_of_thought",
+) -> SotGraph:
+    """Make a graph that answers a question by Skeleton-of-Thought (Ning et al., 2024, arXiv 2307.15337).
+
+    A model writes a short outline, every point of it is written in parallel, and the points are merged. The graph
+    takes `SotInput` and gives back `SotOutput`. It can be a node of a larger graph as it is.
+
+    Args:
+        model: Writes the points, and the direct answer: a chat model, or a name for `init_chat_model`.
+        skeleton_model: Writes the outline in place of `model`; a small, quick one may do.
+        route: What is answered by an outline. `"auto"`: the skeleton call itself may decline, which costs no call when
+            an outline suits. `"always"`: every question. Or your own: the question in, True (outline) or False
+            (direct) out.
+        system_prompt: Your own, the same for every stage. Length and style of the points are yours to set here.
+        min_points: An outline with fewer points is none, and the question is answered directly.
+        max_points: No more points than this are written.
+        headings: Whether each point's title stands above its text as a Markdown heading. For the default merge.
+        merge: The written points in (a list of `Point`), the answer out, as text or as a message. None joins the texts
+            with a blank line between them, without a model call.
+        on_error: When a point fails after its retries: `"raise"` an `ExpansionError` once the others are written, or
+            `"keep"` the others as the answer.
+        retry_policy: Of the model calls. The default makes three attempts, and only at what may pass (see
+            `is_transient` in `sot_graph.calls`). It is the one layer that retries: the client's own `max_retries` is
+            set to 0 in the graph's copy of your model.
+        cache_policy: Of the model calls, as they are nodes; it needs a `cache`.
+        checkpointer: Makes threads, and `invoke(None, config)` after a failure, which asks for no written point again.
+            Leave it out where a parent graph has one.
+        store: As for any graph.
+        cache: Where a `cache_policy` keeps its results.
+        name: The graph's, in traces and as a node.
+
+    Returns:
+        The compiled graph; `.builder` is its `StateGraph`.
+
+    Raises:
+        TypeError: An option is not of a kind that can be used.
+        ValueError: An option has a value that it cannot have.
+
+    Invoking the graph raises:
+        ValueError: The input has no question, or a blank one.
+        ExpansionError: Points failed; see `on_error`.
+        Exception: The model's own error, where the skeleton or the direct answer failed.
+
+    Example:
+        ```python
+        from sot_graph import DemoChatModel, create_sot_graph
+
+        graph = create_sot_graph(DemoChatModel())  # or "openai:gpt-5.5"
+        result = graph.invoke({"question": "How can I sleep better?"})
+        print(result["answer"])
+        ```
+    """
+    _check_points(min_points, max_points)
+    _check_choice("on_error", on_error, ("raise", "keep"))
+    if headings and merge is not None:
+        msg = "headings is for the default merge; a merge of your own has the titles in its points."
+        raise ValueError(msg)
+    writer = prepare_model(model)
+    outliner = prepare_model(skeleton_model, "skeleton_model") if skeleton_model is not None else writer
+    system = _system_message(system_prompt)
+    router = _router(route)
+    retry = retry_policies(retry_policy)
+
+    builder = StateGraph(SotState, input_schema=SotInput, output_schema=SotOutput)
+    builder.add_node(
+        "skeleton",
+        Skeleton(
+            outliner,
+            route=router,
+            system_prompt=system,
+            min_points=min_points,
+            max_points=max_points,
+        ),
+        retry_policy=retry,
+        cache_policy=keyed(
+            cache_policy,
+            outliner,
+            system,
+            ("question", "messages", "outline"),
+            repr(route),
+            min_points,
+            max_points,
+        ),
+    )
+    builder.add_node(
+        "expand",
+        Expand(writer, system_prompt=system),
+        retry_policy=retry,
+        error_handler=cast("Any", keep_failure),  # add_node has no type for a handler that takes the error
+        cache_policy=keyed(cache_policy, writer, system, ("index", "outline", "context")),
+    )
+    builder.add_node(
+        "direct",
+        Direct(writer, system_prompt=system),
+        retry_policy=retry,
+        cache_policy=keyed(cache_policy, writer, system, ("messages",)),
+    )
+    builder.add_node(
+        "merge",
+        Merge(_runnable("merge", merge), headings=headings, keep=on_error == "keep"),
+        retry_policy=retry,
+    )
+    builder.add_edge(START, "skeleton")
+    builder.add_conditional_edges("skeleton", dispatch_points, ["expand", "direct"])
+    builder.add_edge("expand", "merge")
+    builder.add_edge("merge", END)
+    builder.add_edge("direct", END)
+
+    compiled = builder.compile(checkpointer=checkpointer, store=store, cache=cache, name=name)
+    return _PlainlyDrawn(**vars(compiled)).with_config(
+        # A sync run's tasks share a pool of threads, which without this has only cores + 4 of them.
+        max_concurrency=max_points + SPARE_PLACES,
+        metadata={"ls_integration": "sot_graph", "sot_graph_version": version("sot-graph")},
+    )
+
+
+class _PlainlyDrawn(SotGraph):
+    """The compiled graph, drawn without the node that the engine adds for `expand`'s error handler."""
+
+    def get_graph(self, config: RunnableConfig | None = None, *, xray: int | bool = False) -> Graph:
+        return _without_handlers(super().get_graph(config, xray=xray))
+
+    async def aget_graph(self, config: RunnableConfig | None = None, *, xray: int | bool = False) -> Graph:
+        return _without_handlers(await super().aget_graph(config, xray=xray))
+
+
+def _without_handlers(drawn: Graph) -> Graph:
+    for node in [node for node in drawn.nodes.values() if node.name.startswith("__error_handler__")]:
+        drawn.remove_node(node)
+    return drawn
+
+
+def _check_points(min_points: int, max_points: int) -> None:
+    for option, value in (("min_points", min_points), ("max_points", max_points)):
+        if not isinstance(value, int) or isinstance(value, bool):
+            msg = f"{option} must be a whole number, not {value!r}."
+            raise TypeError(msg)
+    if not 1 <= min_points <= max_points:
+        msg = (
+            "min_points must be at least 1 and max_points at least min_points; "
+            f"got min_points={min_points}, max_points={max_points}."
+        )
+        raise ValueError(msg)
+
+
+def _check_choice(option: str, value: object, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        msg = f"{option} must be one of {', '.join(map(repr, choices))}, not {value!r}."
+        raise ValueError(msg)
+
+
+def _system_message(system_prompt: object) -> SystemMessage | None:
+    if system_prompt is None or isinstance(system_prompt, SystemMessage):
+        return system_prompt
+    if isinstance(system_prompt, str):
+        return SystemMessage(system_prompt) if system_prompt.strip() else None
+    msg = f"system_prompt must be text or a SystemMessage, not {type(system_prompt).__name__}."
+    raise TypeError(msg)
+
+
+def _router(route: object) -> Any:
+    if isinstance(route, str):
+        _check_choice("route", route, ("auto", "always"))
+        return route
+    return _runnable("route", route)
+
+
+def _runnable(option: str, value: object) -> Runnable[Any, Any] | None:
+    if value is None or isinstance(value, Runnable):
+        return value
+    if callable(value):
+        return RunnableLambda(value)
+    msg = f"{option} must be a function or a Runnable, not {type(value).__name__}."
+    raise TypeError(msg)

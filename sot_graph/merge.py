@@ -1,0 +1,99 @@
+"""Stage 3: the texts in, the answer out."""
+
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from langchain_core.messages import BaseMessage
+from langchain_core.runnables import Runnable, RunnableConfig
+from langgraph.types import Command, Send
+
+from sot_graph.calls import call_config
+from sot_graph.errors import ExpansionError
+from sot_graph.expand import send_points
+from sot_graph.stage import Stage
+from sot_graph.state import Point, SotState, Update
+from sot_graph.usage import answer_message, record_call
+
+
+def join_points(points: Sequence[Point], *, headings: bool = False) -> str:
+    """Join the texts with a blank line between them, each below its title where headings are wanted."""
+    return "\n\n".join(f"## {p['title']}\n\n{p['text']}" if headings else p["text"] for p in points)
+
+
+class Merge(Stage[SotState, Update | Command[str]]):
+    """The node that puts the points together, or says which of them are missing."""
+
+    def __init__(
+        self,
+        merge: Runnable[Any, Any] | None,
+        *,
+        headings: bool,
+        keep: bool,
+    ) -> None:
+        self.merge = merge
+        self.headings = headings
+        self.keep = keep
+
+    def run(self, given: SotState, config: RunnableConfig) -> Update | Command[str]:
+        """Merge the written points."""
+        if again := _untried(given):
+            return Command(goto=again)
+        began = time.time()
+        written = self._written(given)
+        if self.merge is None:
+            return _update(given, join_points(written, headings=self.headings))
+        merged = self.merge.invoke(written, call_config(config, "merge points", "merge"))
+        return _update(given, *_merged(merged, began))
+
+    async def arun(self, given: SotState, config: RunnableConfig) -> Update | Command[str]:
+        """Merge the written points; see `run`."""
+        if again := _untried(given):
+            return Command(goto=again)
+        began = time.time()
+        written = self._written(given)
+        if self.merge is None:
+            return _update(given, join_points(written, headings=self.headings))
+        merged = await self.merge.ainvoke(written, call_config(config, "merge points", "merge"))
+        return _update(given, *_merged(merged, began))
+
+    def _written(self, state: SotState) -> list[Point]:
+        """The points that have a text.
+
+        Raises:
+            ExpansionError: Points failed and the options do not let the answer go without them, or all failed.
+        """
+        written = [point for point in state["points"] if point["status"] != "failed"]
+        failed = [point for point in state["points"] if point["status"] == "failed"]
+        if failed and not (self.keep and written):
+            raise ExpansionError(failed, written)
+        return written
+
+
+def _untried(state: SotState) -> list[Send]:
+    """The points that failed in an earlier run of this thread: a resumed run tries them once more."""
+    failed = [point["index"] for point in state["points"] if point["status"] == "failed"]
+    if not failed or state.get("tried"):
+        return []
+    return send_points([point["title"] for point in state["points"]], failed, state["messages"])
+
+
+def _merged(merged: object, began: float) -> tuple[str, BaseMessage | None, float]:
+    """Check what a merge of the caller's own made."""
+    message = merged if isinstance(merged, BaseMessage) else None
+    answer = message.text if message else merged
+    if isinstance(answer, str) and answer.strip():
+        return answer, message, began
+    msg = f"merge must return the answer as text or as a message, and not an empty one; it returned {merged!r:.200}."
+    raise TypeError(msg)
+
+
+def _update(state: SotState, answer: str, message: BaseMessage | None = None, began: float = 0.0) -> Update:
+    calls = dict(state["calls"])
+    if message is not None:
+        calls["merge"] = record_call("merge", message, began)
+    return {
+        "answer": answer,
+        "messages": [answer_message(answer, calls)],
+        "calls": calls,
+    }

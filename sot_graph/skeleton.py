@@ -1,0 +1,238 @@
+"""Stage 1: the question in, the outline out.
+
+The skeleton is decoded one token after the other and everything waits for it, so the model is asked for a plain list
+of short titles and nothing else (section 2 of the paper: 3 to 10 points of 3 to 5 words).
+"""
+
+import json
+import logging
+import time
+from collections.abc import Sequence
+from typing import Any, Literal
+
+from langchain_core.language_models import BaseChatModel
+from langchain_core.messages import AIMessage, BaseMessage, SystemMessage
+from langchain_core.messages.ai import UsageMetadata
+from langchain_core.runnables import Runnable, RunnableConfig
+from langgraph.types import Overwrite
+from pydantic import BaseModel, Field
+
+from sot_graph.calls import call_config, http_status, is_transient
+from sot_graph.outline import clean_titles, read_outline
+from sot_graph.prompt import RULE, Turn, lay_out, open_turn
+from sot_graph.stage import Stage
+from sot_graph.state import SotState, Update
+from sot_graph.streaming import OutlineEvent, emit
+from sot_graph.usage import record_call
+
+logger = logging.getLogger(__name__)
+
+FEWEST_POINTS = 3
+"""How few points the model is asked for, where the options allow that many (the paper's figure)."""
+
+
+class Outline(BaseModel):
+    """The points of an answer."""
+
+    # No index and no other key: each token that only carries structure delays the whole answer.
+    points: list[str] = Field(description="The title of each point, in order: three to five words.")
+
+
+def skeleton_instruction(min_points: int, max_points: int, *, may_decline: bool) -> str:
+    """What stands below the question in the skeleton's prompt."""
+    fewest = max(min_points, min(FEWEST_POINTS, max_points))
+    count = str(max_points) if fewest == max_points else f"{fewest} to {max_points}"
+    lines = [
+        RULE,
+        "Do not answer yet. Plan the answer to the question above: list the points that it will consist of.",
+        "Afterwards each point is written on its own, at the same time as all the others. Therefore:",
+        f"- give {count} points, in the order in which they should be read;",
+        "- name each one in three to five words, and write nothing but the names;",
+        "- let the points cover the whole question without overlapping;",
+        "- choose them so that none needs the text of another to be written.",
+    ]
+    if may_decline:
+        lines.append(MAY_DECLINE)
+    return "\n".join(lines)
+
+
+MAY_DECLINE = (
+    "Some questions are better answered in one go: a calculation, a proof or another chain of reasoning, program code, "
+    "an estimate, a short fact, a text that has to flow as one piece. For these, give an empty list of points."
+)
+PLAIN_FORM = "Write the points as a numbered list, one a line. For an empty list write the word NONE."
+"""What a model is told besides where it cannot be given a schema."""
+
+Outlined = tuple[list[str], AIMessage | None]
+"""The titles that a reply holds, and the reply itself where there is one (for its token counts)."""
+
+
+class Skeleton(Stage[SotState, Update]):
+    """The node that begins a fresh answer in the state and yields its outline."""
+
+    def __init__(
+        self,
+        model: BaseChatModel,
+        *,
+        route: Literal["auto", "always"] | Runnable[str, bool],
+        system_prompt: SystemMessage | None,
+        min_points: int,
+        max_points: int,
+    ) -> None:
+        self.model = model
+        self.structured = _with_schema(model)
+        self.route = route
+        self.system_prompt = system_prompt
+        self.min_points = min_points
+        self.max_points = max_points
+        self.instruction = skeleton_instruction(min_points, max_points, may_decline=route == "auto")
+
+    def run(self, given: SotState, config: RunnableConfig) -> Update:
+        """Write the outline, unless the caller brought one or the question does not suit."""
+        began = time.time()
+        turn = open_turn(given)
+        titles, raw = turn.outline, None
+        if titles is None and self._suits(turn, config):
+            titles, raw = self._ask(turn, config)
+        return self._update(turn, titles or [], raw, began)
+
+    async def arun(self, given: SotState, config: RunnableConfig) -> Update:
+        """Write the outline; see `run`."""
+        began = time.time()
+        turn = open_turn(given)
+        titles, raw = turn.outline, None
+        if titles is None and await self._asuits(turn, config):
+            titles, raw = await self._aask(turn, config)
+        return self._update(turn, titles or [], raw, began)
+
+    def _suits(self, turn: Turn, config: RunnableConfig) -> bool:
+        if isinstance(self.route, str):
+            return True
+        return _decision(self.route.invoke(turn.question, config))
+
+    async def _asuits(self, turn: Turn, config: RunnableConfig) -> bool:
+        if isinstance(self.route, str):
+            return True
+        return _decision(await self.route.ainvoke(turn.question, config))
+
+    def _ask(self, turn: Turn, config: RunnableConfig) -> Outlined:
+        config = call_config(config, "outline", "skeleton")
+        if self.structured is not None:
+            try:
+                return _read_result(self.structured.invoke(self._prompt(turn), config))
+            except Exception as error:  # noqa: BLE001 - _salvage raises it again where nothing is to be saved
+                if (outlined := _salvage(error)) is not None:
+                    return outlined
+        return _read_result(self.model.invoke(self._prompt(turn, PLAIN_FORM), config))
+
+    async def _aask(self, turn: Turn, config: RunnableConfig) -> Outlined:
+        config = call_config(config, "outline", "skeleton")
+        if self.structured is not None:
+            try:
+                return _read_result(await self.structured.ainvoke(self._prompt(turn), config))
+            except Exception as error:  # noqa: BLE001 - _salvage raises it again where nothing is to be saved
+                if (outlined := _salvage(error)) is not None:
+                    return outlined
+        return _read_result(await self.model.ainvoke(self._prompt(turn, PLAIN_FORM), config))
+
+    def _prompt(self, turn: Turn, *more: str) -> list[BaseMessage]:
+        return lay_out(self.system_prompt, turn.conversation, "\n".join([self.instruction, *more]))
+
+    def _update(self, turn: Turn, titles: Sequence[str], raw: AIMessage | None, began: float) -> Update:
+        outline = clean_titles(titles)
+        if len(outline) > self.max_points:
+            logger.warning(
+                "The outline has %d points; the first %d are written (max_points).",
+                len(outline),
+                self.max_points,
+            )
+        # Too few points are no outline: the question is answered directly.
+        outline = outline[: self.max_points] if len(outline) >= self.min_points else []
+        emit(OutlineEvent(type="outline", titles=outline))
+        calls = {}
+        if raw is not None:
+            calls["skeleton"] = record_call("skeleton", raw, began)
+        return {
+            "outline": outline,
+            "messages": turn.added,
+            # A thread that is used again begins a fresh answer.
+            "points": Overwrite([]),
+            "answer": "",
+            "calls": Overwrite(calls),
+        }
+
+
+def _with_schema(model: BaseChatModel) -> Runnable[Any, Any] | None:
+    """The model bound to the outline's schema; None for a model that cannot be."""
+    try:
+        return model.with_structured_output(Outline, include_raw=True)
+    except NotImplementedError:
+        return None
+
+
+def _read_result(result: Any) -> Outlined:
+    """Take the titles out of whatever a model gave: an outline, raw text, or nothing."""
+    raw: AIMessage | None = None
+    if isinstance(result, dict) and "raw" in result:
+        raw, result = result["raw"], result.get("parsed")
+    elif isinstance(result, AIMessage):
+        raw, result = result, None
+    if isinstance(result, Outline):
+        return result.points, raw
+    if result is not None:
+        return read_outline(json.dumps(result, default=str)), raw
+    return (read_outline(_text(raw)) if raw is not None else []), raw
+
+
+def _text(raw: AIMessage) -> str:
+    """The reply's text, or what it put into a tool call that the schema did not accept."""
+    invalid = [str(call["args"]) for call in raw.invalid_tool_calls]
+    arguments = [json.dumps(call["args"], default=str) for call in raw.tool_calls]
+    return raw.text or "\n".join([*arguments, *invalid])
+
+
+def _salvage(error: Exception) -> Outlined | None:
+    """Decide what a failed structured call leaves.
+
+    Returns:
+        The outline, where a client raised over a reply that was paid for (cut off by its length, or not the JSON that
+        was asked for); None where the provider cannot give structured output, so that the model is asked plainly.
+
+    Raises:
+        Exception: The error itself, where it is neither.
+    """
+    if (reply := _reply_within(error)) is not None:
+        return read_outline(_text(reply)), reply
+    if is_transient(error):
+        raise error
+    status = http_status(error)
+    if status is None and isinstance(error, ValueError | NotImplementedError):
+        return None  # about parsing; network errors are neither
+    if status in SCHEMA_REFUSALS and any(word in str(error).lower() for word in SCHEMA_WORDS):
+        return None
+    raise error
+
+
+SCHEMA_REFUSALS = frozenset({400, 404, 415, 422, 501})
+SCHEMA_WORDS = ("response_format", "schema", "structured", "tool", "function", "grammar")
+"""What a server's message speaks of when it refuses structured output, and not the request as such."""
+
+
+def _reply_within(error: Exception) -> AIMessage | None:
+    """The chat completion that OpenAI's client received and then raised over, if it did."""
+    try:
+        body = error.response.json()  # type: ignore[attr-defined]
+        text = body["choices"][0]["message"]["content"] or ""
+    except (AttributeError, LookupError, TypeError, ValueError):
+        return None
+    counts = body.get("usage") or {}
+    tokens = (counts.get("prompt_tokens", 0), counts.get("completion_tokens", 0))
+    usage = UsageMetadata(input_tokens=tokens[0], output_tokens=tokens[1], total_tokens=sum(tokens))
+    return AIMessage(text, usage_metadata=usage if counts else None)
+
+
+def _decision(suits: object) -> bool:
+    if isinstance(suits, bool):
+        return suits
+    msg = f"route must return True (the question suits an outline) or False (answer it directly), not {suits!r}."
+    raise TypeError(msg)

@@ -1,0 +1,92 @@
+"""What an answer cost: tokens and seconds, per stage and in total."""
+
+import time
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from langchain_core.messages import AIMessage, BaseMessage
+from langchain_core.messages.ai import UsageMetadata, add_usage
+from langgraph.runtime import get_runtime
+from typing_extensions import TypedDict
+
+
+class CallRecord(TypedDict):
+    """One model call that gave a reply."""
+
+    stage: str
+    began: float
+    """When the call was begun, in seconds since the epoch."""
+    seconds: float
+    """How long the call took, from the request to the last token."""
+    attempts: int
+    """How many requests it took; 1 unless it was retried."""
+    usage: UsageMetadata | None
+    """The provider's token counts; None where it tells none."""
+
+
+def record_call(stage: str, reply: BaseMessage | None, began: float) -> CallRecord:
+    """Note what one call cost, from within the node that made it.
+
+    Args:
+        stage: The stage that made the call.
+        reply: What came back.
+        began: When the call was begun, in seconds since the epoch.
+    """
+    usage = reply.usage_metadata if isinstance(reply, AIMessage) else None
+    info = get_runtime().execution_info
+    return CallRecord(
+        stage=stage,
+        began=round(began, 3),
+        seconds=round(time.time() - began, 3),
+        attempts=info.node_attempt if info else 1,
+        usage=usage,
+    )
+
+
+def total_usage(calls: Iterable[CallRecord]) -> UsageMetadata | None:
+    """Add up the tokens of all calls; None when no call told any."""
+    total: UsageMetadata | None = None
+    for call in calls:
+        if call["usage"] is not None:
+            total = add_usage(total, call["usage"])
+    return total
+
+
+def summarize(calls: Iterable[CallRecord]) -> dict[str, Any]:
+    """Put together what the answer's message carries as `response_metadata["sot"]`.
+
+    Returns:
+        `calls` (requests, retries included), `seconds` (how long the answer took), `sequential_seconds` (how long its
+        calls would have taken one after the other), and `stages`: the same for each stage, with its `usage`.
+    """
+    by_stage: dict[str, list[CallRecord]] = {}
+    for call in calls:
+        by_stage.setdefault(call["stage"], []).append(call)
+    stages = {stage: _summarize_stage(records) for stage, records in by_stage.items()}
+    totals = {
+        key: round(sum(stage[key] for stage in stages.values()), 3)
+        for key in ("calls", "seconds", "sequential_seconds")
+    }
+    return {**totals, "stages": stages}
+
+
+def _summarize_stage(calls: list[CallRecord]) -> dict[str, Any]:
+    """One stage's figures; its calls ran side by side, so the stage lasts from the first start to the last end."""
+    first = min(call["began"] for call in calls)
+    last = max(call["began"] + call["seconds"] for call in calls)
+    return {
+        "calls": sum(call["attempts"] for call in calls),
+        "seconds": round(last - first, 3),
+        "sequential_seconds": round(sum(call["seconds"] for call in calls), 3),
+        "usage": total_usage(calls),
+    }
+
+
+def answer_message(answer: str, calls: Mapping[str, CallRecord], message_id: str | None = None) -> AIMessage:
+    """Make the answer's message, with the usage and the timings of all calls."""
+    return AIMessage(
+        answer,
+        id=message_id,
+        usage_metadata=total_usage(calls.values()),
+        response_metadata={"sot": summarize(calls.values())},
+    )
