@@ -64,8 +64,8 @@ def retry_policies(policy: RetryPolicy | Sequence[RetryPolicy] | None) -> list[R
     """
     if policy is None:
         return [DEFAULT_RETRY]
-    policies = [policy] if isinstance(policy, RetryPolicy) else list(policy)
-    if not all(isinstance(each, RetryPolicy) for each in policies):
+    policies = [policy] if isinstance(policy, RetryPolicy) else policy  # a policy is itself a sequence
+    if not isinstance(policies, Sequence) or not all(isinstance(each, RetryPolicy) for each in policies):
         msg = f"retry_policy must be a langgraph RetryPolicy or a sequence of them, not {policy!r}."
         raise TypeError(msg)
     engine_default = RetryPolicy().retry_on

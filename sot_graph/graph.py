@@ -1,6 +1,6 @@
 """The graph: options in, wired graph out."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from importlib.metadata import version
 from typing import Any, Literal, cast
 
@@ -32,7 +32,7 @@ def create_sot_graph(  # noqa: PLR0913 - one option each, keyword-only
     model: str | BaseChatModel,
     *,
     skeleton_model: str | BaseChatModel | None = None,
-    route: Literal["auto", "always"] | Callable[[str], bool] | Runnable[str, bool] = "auto",
+    route: Literal["auto", "always"] | Callable[[str], bool | Awaitable[bool]] | Runnable[str, bool] = "auto",
     system_prompt: str | SystemMessage | None = None,
     min_points: int = 2,
     max_points: int = 10,
@@ -208,6 +208,9 @@ def _router(route: object) -> Any:
     if isinstance(route, str):
         _check_choice("route", route, ("auto", "always"))
         return route
+    if route is None:
+        msg = "route must be 'auto', 'always', a function or a Runnable, not None."
+        raise TypeError(msg)
     return _runnable("route", route)
 
 

@@ -79,8 +79,9 @@ class Skeleton(Stage[SotState, Update]):
         min_points: int,
         max_points: int,
     ) -> None:
-        self.model = model
-        self.structured = _with_schema(model)
+        # The outline is of use only as a whole: also where somebody streams the graph, this call is not streamed.
+        self.model = model.model_copy(update={"disable_streaming": True})
+        self.structured = _with_schema(self.model)
         self.route = route
         self.system_prompt = system_prompt
         self.min_points = min_points
@@ -153,8 +154,8 @@ class Skeleton(Stage[SotState, Update]):
         if raw is not None:
             calls["skeleton"] = record_call("skeleton", raw, began)
         return {
+            **({"messages": turn.added} if turn.added else {}),
             "outline": outline,
-            "messages": turn.added,
             # A thread that is used again begins a fresh answer.
             "points": Overwrite([]),
             "answer": "",
@@ -203,13 +204,11 @@ def _salvage(error: Exception) -> Outlined | None:
     """
     if (reply := _reply_within(error)) is not None:
         return read_outline(_text(reply)), reply
-    if is_transient(error):
-        raise error
     status = http_status(error)
-    if status is None and isinstance(error, ValueError | NotImplementedError):
-        return None  # about parsing; network errors are neither
     if status in SCHEMA_REFUSALS and any(word in str(error).lower() for word in SCHEMA_WORDS):
         return None
+    if status is None and isinstance(error, ValueError | NotImplementedError) and not is_transient(error):
+        return None  # about parsing: no error of the network is one of these
     raise error
 
 

@@ -1,10 +1,20 @@
-"""Real clients over loopback HTTP."""
+"""Real clients over loopback HTTP, and each promise in both of its forms: sync and async."""
 
-from collections.abc import Iterator
+from collections.abc import Awaitable, Iterator
+from typing import Any, Protocol
 
 import pytest
+from langchain_core.runnables import Runnable, RunnableConfig
 
 from tests.fake_openai import FakeOpenAI, Host
+
+THREAD: RunnableConfig = {"configurable": {"thread_id": "1"}}
+
+
+class Run(Protocol):
+    def __call__(
+        self, graph: Runnable[Any, Any], given: Any, config: RunnableConfig | None = None
+    ) -> Awaitable[dict[str, Any]]: ...
 
 
 @pytest.fixture(scope="session")
@@ -17,3 +27,18 @@ def host() -> Iterator[Host]:
 def server(host: Host) -> FakeOpenAI:
     """A server that has not been asked anything yet."""
     return host.fresh_mind()
+
+
+@pytest.fixture(params=["sync", "async"])
+def run(request: pytest.FixtureRequest) -> Run:
+    """Invoke a graph, once by `invoke` and once by `ainvoke`."""
+
+    async def invoke(graph: Runnable[Any, Any], given: Any, config: RunnableConfig | None = None) -> dict[str, Any]:
+        result: dict[str, Any]
+        if request.param == "sync":
+            result = graph.invoke(given, config)
+        else:
+            result = await graph.ainvoke(given, config)
+        return result
+
+    return invoke

@@ -1,0 +1,101 @@
+"""The command line as a process of its own, with a real client."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from tests.fake_openai import TITLES, FakeOpenAI, Reply, usual
+
+QUESTION = "How can I sleep better?"
+
+
+def command(*arguments: str) -> list[str]:
+    return [sys.executable, "-c", "from sot_graph.cli import main; main()", *arguments]
+
+
+def environment(**more: str) -> dict[str, str]:
+    env = {name: value for name, value in os.environ.items() if name not in {"SOT_MODEL", "OPENAI_API_KEY"}}
+    return {**env, **more}
+
+
+def ask(*arguments: str, given: str | None = None, **more: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        command("ask", *arguments),
+        input=given,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+        env=environment(**more),
+    )
+
+
+def test_a_local_server_needs_no_key(server: FakeOpenAI) -> None:
+    done = ask(QUESTION, "--model", "llama3.2:3b", "--base-url", server.url, "--json")
+    assert done.returncode == 0, done.stderr
+    assert [point["title"] for point in json.loads(done.stdout)["points"]] == TITLES
+    assert server.asked[0].body["model"] == "llama3.2:3b"
+    assert done.stderr.startswith("4 points · 5 calls · ")
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_the_model_may_come_from_the_environment(server: FakeOpenAI) -> None:
+    more = {"SOT_MODEL": "openai:mine", "OPENAI_API_KEY": "sk-test-key", "OPENAI_BASE_URL": server.url}
+    done = ask(given=QUESTION, **more)
+    assert done.returncode == 0, done.stderr
+    assert {asked.body["model"] for asked in server.asked} == {"mine"}
+
+
+def test_a_failed_run_is_one_readable_line(server: FakeOpenAI) -> None:
+    server.script = lambda _: Reply(status=401, message="no such key")
+    done = ask(QUESTION, "--model", "m", "--base-url", server.url)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert len(done.stderr.splitlines()) == 1
+    assert "no such key" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_failed_point_is_told(server: FakeOpenAI) -> None:
+    server.script = lambda asked: Reply(status=401) if asked.title == TITLES[0] else usual(asked)
+    done = ask(QUESTION, "--model", "m", "--base-url", server.url)
+    assert done.returncode == 1
+    assert TITLES[0] in done.stderr
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "ascii"])
+def test_any_text_can_be_printed(server: FakeOpenAI, encoding: str) -> None:
+    server.script = lambda asked: usual(asked) if asked.stage == "skeleton" else Reply("Schlaf → 睡眠 \x1b[2J“gut”")
+    done = subprocess.run(
+        command("ask", QUESTION, "--model", "m", "--base-url", server.url),
+        capture_output=True,
+        check=True,
+        timeout=60,
+        env=environment(PYTHONIOENCODING=encoding),
+    )
+    assert "Schlaf → 睡眠 [2J“gut”" in done.stdout.decode()
+
+
+def test_ctrl_c_ends_at_once_and_ends_the_calls(server: FakeOpenAI) -> None:
+    server.script = lambda asked: usual(asked) if asked.stage == "skeleton" else Reply("Late.", first_token=30)
+    process = subprocess.Popen(
+        command("ask", QUESTION, "--model", "m", "--base-url", server.url),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment(),
+    )
+    deadline = time.monotonic() + 30
+    while server.in_flight < 4 and time.monotonic() < deadline:
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=10)
+    assert (process.returncode, out, err) == (130, "", "sot-graph: stopped.\n")
+    deadline = time.monotonic() + 5
+    while server.in_flight and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert server.in_flight == 0

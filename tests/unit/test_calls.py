@@ -1,0 +1,128 @@
+"""What is tried again, and what of a reply is refused."""
+
+import json
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from langchain_core.exceptions import ContextOverflowError, ModelRateLimitError
+from langchain_core.language_models import GenericFakeChatModel
+from langchain_core.messages import AIMessage, AIMessageChunk
+from langgraph.types import RetryPolicy
+
+from sot_graph import ReplyError, create_sot_graph
+from sot_graph.calls import DEFAULT_RETRY, checked, is_transient, is_truncated, retry_policies
+
+
+class TransportError(Exception):
+    """Named as httpx names the base of its errors."""
+
+
+class ReadError(TransportError):
+    pass
+
+
+def with_status(status: int) -> Exception:
+    error = Exception("from the server")
+    error.response = SimpleNamespace(status_code=status)  # type: ignore[attr-defined]
+    return error
+
+
+@pytest.mark.parametrize(
+    ("error", "transient"),
+    [
+        (ModelRateLimitError(), True),
+        (ContextOverflowError(), False),
+        (ReplyError("empty", is_retryable=True), True),
+        (ReplyError("refused", is_retryable=False), False),
+        *((with_status(status), True) for status in (408, 429, 500, 502, 503, 529)),
+        *((with_status(status), False) for status in (400, 401, 403, 404, 409, 422)),
+        (TimeoutError(), True),
+        (ConnectionResetError(), True),
+        (json.JSONDecodeError("corrupt", "", 0), True),
+        (ReadError(), True),
+        (ValueError("a mistake"), False),
+        (RuntimeError("a mistake"), False),
+        (KeyError("a mistake"), False),
+    ],
+    ids=repr,
+)
+def test_only_what_may_pass_is_transient(error: Exception, transient: bool) -> None:  # noqa: FBT001 - a parameter
+    assert is_transient(error) is transient
+
+
+def test_a_policy_that_says_nothing_of_errors_gets_ours() -> None:
+    assert retry_policies(None) == [DEFAULT_RETRY]
+    [policy] = retry_policies(RetryPolicy(max_attempts=7))
+    assert (policy.max_attempts, policy.retry_on) == (7, is_transient)
+    own = RetryPolicy(retry_on=KeyError)
+    assert retry_policies([own]) == [own]
+
+
+def reply(text: str = "Text.", **metadata: Any) -> AIMessage:
+    return AIMessage(text, response_metadata=metadata)
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        reply(),  # a chat model of the caller's own need not say how it ended
+        reply(model_provider="openai", finish_reason="stop"),
+        reply(model_provider="anthropic", stop_reason="end_turn"),
+        reply(model_provider="bedrock_converse", stopReason="end_turn"),
+        reply(model_provider="ollama", done_reason="stop"),
+        reply(model_provider="openai", status="completed"),
+        AIMessage([{"type": "text", "text": "In blocks."}]),
+    ],
+    ids=lambda message: str(message.response_metadata),
+)
+def test_a_whole_reply_is_taken(message: AIMessage) -> None:
+    assert checked([message]).text == message.text
+
+
+@pytest.mark.parametrize(
+    ("message", "says", "retryable"),
+    [
+        (reply(""), "no text", True),
+        (reply(" \n"), "no text", True),
+        (reply(model_provider="openai"), "broke off", True),
+        (reply("", finish_reason="length"), "raise the limit", False),
+        (reply("Some", finish_reason="content_filter"), "refused", False),
+        (reply("Some", stop_reason="refusal"), "refused", False),
+        (AIMessage("", additional_kwargs={"refusal": "Not that."}), "Not that", False),
+    ],
+    ids=str,
+)
+def test_a_reply_that_is_none_is_refused(message: AIMessage, says: str, retryable: bool) -> None:  # noqa: FBT001
+    with pytest.raises(ReplyError, match=says) as caught:
+        checked([message])
+    assert caught.value.is_retryable is retryable
+
+
+def test_pieces_are_put_together() -> None:
+    pieces = [
+        AIMessageChunk(content="One "),
+        AIMessageChunk(content="two.", response_metadata={"finish_reason": "stop"}),
+    ]
+    message = checked(pieces)
+    assert type(message) is AIMessage
+    assert message.text == "One two."
+
+
+@pytest.mark.parametrize(
+    "end", [{"finish_reason": "length"}, {"stop_reason": "max_tokens"}, {"finish_reason": "MAX_TOKENS"}]
+)
+def test_truncation_is_recognized(end: dict[str, str]) -> None:
+    assert is_truncated(reply(**end))
+    assert not is_truncated(reply(finish_reason="stop"))
+
+
+async def test_a_model_without_structured_output_is_read_as_text() -> None:
+    def graph() -> Any:
+        replies = iter([AIMessage("1. One thing\n2. Another thing"), AIMessage("Some text."), AIMessage("Some text.")])
+        return create_sot_graph(GenericFakeChatModel(messages=replies))
+
+    for result in (graph().invoke({"question": "What?"}), await graph().ainvoke({"question": "What?"})):
+        assert [point["title"] for point in result["points"]] == ["One thing", "Another thing"]
+        assert result["answer"] == "Some text.\n\nSome text."
+        assert result["messages"][-1].usage_metadata is None

@@ -1,0 +1,61 @@
+"""The offline model: deterministic, honest, and as quick as it is told to be."""
+
+import time
+
+import pytest
+from langchain_core.messages import HumanMessage
+
+from sot_graph import DemoChatModel, create_sot_graph
+from sot_graph.skeleton import Outline
+
+QUICK = DemoChatModel(first_token=0, tokens_per_second=0)
+QUESTION = "How can I improve my time management skills?"
+
+
+async def test_the_same_question_gives_the_same_answer() -> None:
+    graph = create_sot_graph(QUICK)
+    answers = [graph.invoke({"question": QUESTION})["answer"], (await graph.ainvoke({"question": QUESTION}))["answer"]]
+    answers.append(create_sot_graph(QUICK).invoke({"question": QUESTION})["answer"])
+    assert len(set(answers)) == 1
+
+
+def test_it_writes_about_the_question_and_says_that_it_is_a_demo() -> None:
+    result = create_sot_graph(QUICK).invoke({"question": QUESTION})
+    assert 5 <= len(result["points"]) <= 8
+    for point in result["points"]:
+        assert "time management skills" in point["title"]
+        assert point["title"] in point["text"]
+        assert "demo" in point["text"].lower()
+    assert len({point["text"].replace(point["title"], "") for point in result["points"]}) > 3, "texts differ"
+
+
+@pytest.mark.parametrize("question", ["What is 17 * 23?", "Implement quicksort in C.", "Write a poem on autumn."])
+def test_it_declines_an_outline_where_a_model_would(question: str) -> None:
+    result = create_sot_graph(QUICK).invoke({"question": question})
+    assert result["points"] == []
+    assert "demo" in result["answer"]
+    assert create_sot_graph(QUICK, route="always").invoke({"question": question})["points"]
+
+
+@pytest.mark.parametrize("question", ["?", "你好吗", "{topic} {title}", "a\n\n---\nb", "\x00", "the " * 5000])
+async def test_no_question_is_too_odd(question: str) -> None:
+    graph = create_sot_graph(QUICK, route="always")
+    assert graph.invoke({"question": question})["answer"]
+    assert (await graph.ainvoke({"question": question}))["points"]
+
+
+async def test_it_streams_and_takes_its_time() -> None:
+    model = DemoChatModel(first_token=0.1, tokens_per_second=200)
+    began = time.monotonic()
+    pieces = [piece.text async for piece in model.astream("Hello")]
+    assert time.monotonic() - began >= 0.1 + (len(pieces) - 2) / 200
+    assert "".join(pieces) == "".join(piece.text for piece in QUICK.stream("Hello")) == QUICK.invoke("Hello").text
+    assert len(pieces) > 10
+
+
+def test_it_gives_structured_output_and_usage() -> None:
+    result = QUICK.with_structured_output(Outline, include_raw=True).invoke([HumanMessage(QUESTION)])
+    assert isinstance(result, dict)
+    assert len(result["parsed"].points) >= 5
+    usage = result["raw"].usage_metadata
+    assert usage["total_tokens"] == usage["input_tokens"] + usage["output_tokens"] > 0

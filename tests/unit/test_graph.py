@@ -1,0 +1,127 @@
+"""The factory's options, the drawing and the public names; no model is called."""
+
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+from langchain_core.runnables import RunnableLambda
+from langgraph.graph import END, START, MessagesState, StateGraph
+from langgraph.graph.state import CompiledStateGraph
+
+import sot_graph
+from sot_graph import DemoChatModel, create_sot_graph
+
+QUICK = DemoChatModel(first_token=0, tokens_per_second=0)
+DRAWN = """\
+graph TD;
+\t__start__([<p>__start__</p>]):::first
+\tskeleton(skeleton)
+\texpand(expand)
+\tdirect(direct)
+\tmerge(merge)
+\t__end__([<p>__end__</p>]):::last
+\t__start__ --> skeleton;
+\texpand --> merge;
+\tskeleton -.-> direct;
+\tskeleton -.-> expand;
+\tdirect --> __end__;
+\tmerge --> __end__;
+"""
+
+
+def test_public_names_are_sorted_and_complete() -> None:
+    public = {name for name, value in vars(sot_graph).items() if not name.startswith("_") and not _is_module(value)}
+    assert sot_graph.__all__ == sorted(public)
+
+
+def _is_module(value: Any) -> bool:
+    return isinstance(value, type(sys))
+
+
+def test_importing_the_package_imports_no_provider() -> None:
+    providers = "('openai', 'langchain_openai', 'langchain', 'typer')"
+    code = f"import sot_graph, sys; print([name for name in {providers} if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"route": "always"}, {"on_error": "keep"}, {"headings": True}, {"merge": lambda _: "x"}, {"min_points": 1}],
+    ids=str,
+)
+async def test_the_drawing_shows_the_picture(options: dict[str, Any]) -> None:
+    graph = create_sot_graph(QUICK, **options)
+    for drawn in (graph.get_graph(), await graph.aget_graph()):
+        mermaid = drawn.draw_mermaid(with_styles=True)
+        assert DRAWN in mermaid
+
+
+def test_in_a_parent_it_draws_as_one_node_or_in_full() -> None:
+    builder = StateGraph(MessagesState)
+    builder.add_node("answer", create_sot_graph(QUICK))
+    builder.add_edge(START, "answer")
+    builder.add_edge("answer", END)
+    parent = builder.compile()
+    assert set(parent.get_graph().nodes) == {"__start__", "answer", "__end__"}
+    inner = {name.removeprefix("answer:") for name in parent.get_graph(xray=True).nodes}
+    assert {"skeleton", "expand", "merge", "direct"} <= inner
+    assert not any("error_handler" in name for name in inner)
+
+
+def test_it_is_a_compiled_state_graph() -> None:
+    graph = create_sot_graph(QUICK)
+    assert isinstance(graph, CompiledStateGraph)
+    assert isinstance(graph.builder, StateGraph)
+    assert graph.name == graph.get_name() == "skeleton_of_thought"
+    assert create_sot_graph(QUICK, name="writer").get_name() == "writer"
+    assert isinstance(graph.with_config(tags=["mine"]), CompiledStateGraph)
+
+
+def test_the_schemas_are_readable() -> None:
+    graph = create_sot_graph(QUICK)
+    assert set(graph.get_input_jsonschema()["properties"]) == {"question", "messages", "outline"}
+    assert set(graph.get_output_jsonschema()["properties"]) == {"messages", "points", "answer"}
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "says"),
+    [
+        ({"min_points": 0}, ValueError, "min_points must be at least 1"),
+        ({"min_points": 5, "max_points": 4}, ValueError, "got min_points=5, max_points=4"),
+        ({"max_points": "10"}, TypeError, "max_points must be a whole number, not '10'"),
+        ({"max_points": True}, TypeError, "max_points must be a whole number"),
+        ({"on_error": "ignore"}, ValueError, "on_error must be one of 'raise', 'keep', not 'ignore'"),
+        ({"route": "never"}, ValueError, "route must be one of 'auto', 'always', not 'never'"),
+        ({"route": None}, TypeError, "route must be 'auto', 'always', a function or a Runnable"),
+        ({"route": 3}, TypeError, "route must be a function or a Runnable"),
+        ({"merge": "join"}, TypeError, "merge must be a function or a Runnable, not str"),
+        ({"headings": True, "merge": len}, ValueError, "headings is for the default merge"),
+        ({"system_prompt": 3}, TypeError, "system_prompt must be text or a SystemMessage, not int"),
+        ({"retry_policy": 3}, TypeError, "retry_policy must be a langgraph RetryPolicy"),
+        ({"retry_policy": [3]}, TypeError, "retry_policy must be a langgraph RetryPolicy"),
+        ({"skeleton_model": 3}, TypeError, "skeleton_model must be a chat model"),
+    ],
+    ids=str,
+)
+def test_misuse_is_refused_at_construction(options: dict[str, Any], error: type[Exception], says: str) -> None:
+    with pytest.raises(error, match=says):
+        create_sot_graph(QUICK, **options)
+
+
+@pytest.mark.parametrize("model", [None, 3, RunnableLambda(str)], ids=str)
+def test_a_model_that_is_none_is_refused(model: Any) -> None:
+    with pytest.raises(TypeError, match=r"model must be a chat model .* or the name of one"):
+        create_sot_graph(model)
+
+
+def test_only_the_model_is_positional() -> None:
+    with pytest.raises(TypeError, match="positional"):
+        create_sot_graph(QUICK, QUICK)  # type: ignore[call-arg]
+
+
+def test_the_callers_model_stays_as_it_was() -> None:
+    model = DemoChatModel()
+    create_sot_graph(model)
+    assert model == DemoChatModel()
