@@ -4,7 +4,7 @@ from sot_graph.demo import DemoChatModel
 from sot_graph.errors import ExpansionError, ReplyError, SotError
 from sot_graph.graph import create_sot_graph
 from sot_graph.state import Point, SotInput, SotOutput, SotState
-from sot_graph.streaming import SotEvent
+from sot_graph.streaming import SotEvent, astream_answer, stream_answer
 
 __all__ = [
     "DemoChatModel",
@@ -16,5 +16,7 @@ __all__ = [
     "SotInput",
     "SotOutput",
     "SotState",
+    "astream_answer",
     "create_sot_graph",
+    "stream_answer",
 ]

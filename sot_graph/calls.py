@@ -110,27 +110,19 @@ def _overrides(model: BaseChatModel) -> dict[str, Any]:
     return changes
 
 
-def call_config(
-    config: RunnableConfig,
-    name: str,
-    stage: str,
-    *,
-    streamed: bool = False,
-    **metadata: str | int,
-) -> RunnableConfig:
+def call_config(config: RunnableConfig, name: str, stage: str, **metadata: str | int) -> RunnableConfig:
     """Name one model call's run, so that a trace tells the calls apart.
 
     Args:
         config: The node's.
         name: The run's name. Not the node's: the engine takes a run of the node's name for the node itself.
         stage: The stage, as a tag (`sot:expand`) and as metadata (`sot_stage`).
-        streamed: Whether the call's tokens are the answer's own in "messages" mode.
         metadata: More of it, each key under `sot_`.
     """
-    tags = [f"sot:{stage}"] if streamed else [f"sot:{stage}", TAG_NOSTREAM]
     own = RunnableConfig(
         run_name=name,
-        tags=tags,
+        # The tokens of the single calls stay out of "messages" mode, where the answer is one message in reading order.
+        tags=[f"sot:{stage}", TAG_NOSTREAM],
         metadata={"sot_stage": stage, **{f"sot_{key}": value for key, value in metadata.items()}},
     )
     return merge_configs(config, own)

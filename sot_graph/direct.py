@@ -7,10 +7,14 @@ from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, System
 from langchain_core.runnables import RunnableConfig
 
 from sot_graph.calls import areply, call_config, reply
-from sot_graph.prompt import lay_out
+from sot_graph.ending import answer_update
+from sot_graph.prompt import GAP, RULE, continuing, lay_out
+from sot_graph.reading import Voice
 from sot_graph.stage import Stage
 from sot_graph.state import SotState, Update
-from sot_graph.usage import answer_message, record_call
+from sot_graph.usage import record_call
+
+PLACE = 1
 
 
 class Direct(Stage[SotState, Update]):
@@ -23,30 +27,30 @@ class Direct(Stage[SotState, Update]):
     def run(self, given: SotState, config: RunnableConfig) -> Update:
         """Answer the question."""
         began = time.time()
-        message = reply(self.model, self._prompt(given), _config(config))
-        return _update(given, message, began)
+        with Voice(PLACE, config) as voice:
+            call = call_config(config, "direct answer", "direct")
+            message = reply(self.model, self._prompt(given, voice.begun), call, voice.hear)
+            return _update(given, message, voice, began)
 
     async def arun(self, given: SotState, config: RunnableConfig) -> Update:
         """Answer the question; see `run`."""
         began = time.time()
-        message = await areply(self.model, self._prompt(given), _config(config))
-        return _update(given, message, began)
+        with Voice(PLACE, config) as voice:
+            call = call_config(config, "direct answer", "direct")
+            message = await areply(self.model, self._prompt(given, voice.begun), call, voice.hear)
+            return _update(given, message, voice, began)
 
-    def _prompt(self, state: SotState) -> list[BaseMessage]:
+    def _prompt(self, state: SotState, begun: str) -> list[BaseMessage]:
         conversation = state["messages"]
         if isinstance(conversation[-1], AIMessage):
             # Models refuse to go on from an assistant's message: the question is asked again.
             asked = next(m for m in reversed(conversation) if isinstance(m, HumanMessage))
             conversation = [*conversation, asked]
-        return lay_out(self.system_prompt, conversation)
+        begun = GAP.join(text for text in (state.get("opening"), begun) if text)
+        return lay_out(self.system_prompt, conversation, f"{RULE}\n{continuing(begun)}" if begun else None)
 
 
-def _config(config: RunnableConfig) -> RunnableConfig:
-    return call_config(config, "direct answer", "direct", streamed=True)
-
-
-def _update(state: SotState, message: AIMessage, began: float) -> Update:
-    calls = {**state["calls"], "direct": record_call("direct", message, began)}
-    # The same id as the call's own stream had, so that "messages" mode does not send the answer twice.
-    answer = answer_message(message.text, calls, message.id)
-    return {"answer": message.text, "messages": [answer], "calls": calls}
+def _update(state: SotState, message: AIMessage, voice: Voice, began: float) -> Update:
+    text = voice.finish()
+    voice.end()
+    return answer_update(state, text, {"direct": record_call("direct", message, began)}, voice.config)

@@ -33,7 +33,7 @@ class Board:
             self.titles = [harmless(title) for title in event["titles"]]
         elif event["type"] == "token":
             self.texts[event["index"]] = self.texts.get(event["index"], "") + event["text"]
-        else:
+        elif event["type"] == "point":
             self.ended[event["index"]] = event["status"]
 
     def __rich_console__(self, _console: Console, options: ConsoleOptions) -> RenderResult:

@@ -3,21 +3,26 @@
 import time
 from collections.abc import Sequence
 from functools import partial
+from typing import Any
 
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, BaseMessage, SystemMessage
 from langchain_core.runnables import RunnableConfig
+from langgraph.checkpoint.base import BaseCheckpointSaver, CheckpointTuple
+from langgraph.constants import CONFIG_KEY_CHECKPOINTER
 from langgraph.errors import NodeError
+from langgraph.runtime import get_runtime
 from langgraph.types import Command, Send
 
 from sot_graph.calls import areply, call_config, is_truncated, reply
 from sot_graph.errors import ReplyError
-from sot_graph.prompt import RULE, digest, lay_out
-from sot_graph.stage import Stage
-from sot_graph.state import Point, PointTask, SotState, Update
+from sot_graph.prompt import GAP, RULE, continuing, digest, lay_out
+from sot_graph.reading import OPENING, Reading, Voice, reading_of, said_before
+from sot_graph.stage import Stage, read_state
+from sot_graph.state import Point, PointTask, SotState, Update, merge_points
 from sot_graph.streaming import PointEvent, TokenEvent, emit
-from sot_graph.tidy import tidy
-from sot_graph.usage import record_call
+from sot_graph.tidy import echo_length
+from sot_graph.usage import record_call, this_attempt
 
 ERROR_LIMIT = 500
 """How many characters of an error message a point keeps."""
@@ -25,17 +30,30 @@ ERROR_LIMIT = 500
 YOUR_POINT = "Your point is number"
 
 
-def expand_instruction(task: PointTask) -> str:
-    """What stands below the question in one point's prompt; the point's own part comes last."""
+def heading(title: str) -> str:
+    """What stands above a point's text where headings are wanted."""
+    return f"## {title}{GAP}"
+
+
+def expand_instruction(task: PointTask, *, opening: str = "", begun: str = "") -> str:
+    """What stands below the question in one point's prompt; the point's own part comes last.
+
+    Args:
+        task: The point.
+        opening: The answer's opening, where it has one.
+        begun: The text of which the reader has this beginning already.
+    """
     outline = "\n".join(f"{i}. {title}" for i, title in enumerate(task["outline"], start=1))
     return (
         f"{RULE}\n"
+        f"{f'The answer to the question above opens with this text:{GAP}{opening}{GAP}' if opening else ''}"
         "The answer to the question above is made of the points below, and each of them is being written at this "
         "moment by somebody else who sees this same page:\n\n"
         f"{outline}\n\n"
         "Write the text of one point, so that the texts read as one answer when they are put together. One or two "
         "sentences, unless you were told before how long or in what form to answer. Begin with the text itself, "
         "without a number, a title or an introduction, and keep out what belongs to the other points.\n\n"
+        f"{continuing(begun) if begun else ''}"
         f"{YOUR_POINT} {task['index']}: {task['title']}"
     )
 
@@ -63,47 +81,119 @@ def send_points(outline: Sequence[str], indexes: Sequence[int], conversation: Se
 class Expand(Stage[PointTask, Update]):
     """The node that writes one point."""
 
-    def __init__(self, model: BaseChatModel, *, system_prompt: SystemMessage | None) -> None:
+    def __init__(
+        self, model: BaseChatModel, *, system_prompt: SystemMessage | None, headings: bool, muted: bool
+    ) -> None:
+        """Set the stage up.
+
+        Args:
+            model: Writes the points.
+            system_prompt: The caller's own.
+            headings: Whether each point's title stands above its text.
+            muted: Whether the points are not the answer's own text, because a merge of the caller's makes that.
+        """
         self.model = model
         self.system_prompt = system_prompt
+        self.headings = headings
+        self.muted = muted
 
     def run(self, given: PointTask, config: RunnableConfig) -> Update:
         """Write the point."""
         began = time.time()
-        message = reply(
-            self.model,
-            self._prompt(given, config),
-            _point_config(given, config),
-            partial(_tell, given["index"]),
-        )
-        return _written(given, message, began)
+        if reading := self._resumed(config):
+            reading.recall(self._recalled(pending_points(config), config), config)
+        with self._voice(given, config) as voice:
+            prompt, call = self._prompt(given, config, voice.begun), _point_config(given, config)
+            message = reply(self.model, prompt, call, partial(_hear, voice))
+            return _written(given, message, voice, began)
 
     async def arun(self, given: PointTask, config: RunnableConfig) -> Update:
         """Write the point; see `run`."""
         began = time.time()
-        message = await areply(
-            self.model,
-            self._prompt(given, config),
-            _point_config(given, config),
-            partial(_tell, given["index"]),
+        if reading := self._resumed(config):
+            reading.recall(self._recalled(await apending_points(config), config), config)
+        with self._voice(given, config) as voice:
+            prompt, call = self._prompt(given, config, voice.begun), _point_config(given, config)
+            message = await areply(self.model, prompt, call, partial(_hear, voice))
+            return _written(given, message, voice, began)
+
+    def keep_failure(self, task: PointTask, error: NodeError, config: RunnableConfig) -> Command[str]:
+        """Note a point that failed after its retries, so that its siblings go on and `merge` decides.
+
+        The engine runs this in place of the failed task, and may run it again when a thread resumes.
+        """
+        # Gone through a checkpoint, an error comes back as something else: then it is not this run's failure, and the
+        # point is tried again.
+        tried = isinstance(error.error, Exception)
+        point = Point(
+            index=task["index"],
+            title=task["title"],
+            text=said_before(config, task["index"], self._heading(task["title"])),
+            status="failed",
+            error=_describe(error.error),
         )
-        return _written(given, message, began)
+        emit(PointEvent(type="point", index=point["index"], status="failed"))
+        if reading := reading_of(config):
+            reading.end([point["index"]], config)
+        return Command(update={"points": [point], "tried": tried}, goto="merge")
 
-    def _prompt(self, task: PointTask, config: RunnableConfig) -> list[BaseMessage]:
-        return lay_out(self.system_prompt, _conversation(config), expand_instruction(task))
+    def _prompt(self, task: PointTask, config: RunnableConfig, begun: str) -> list[BaseMessage]:
+        instruction = expand_instruction(task, opening=read_state(config, "opening") or "", begun=begun)
+        return lay_out(self.system_prompt, read_state(config, "messages"), instruction)
+
+    def _voice(self, task: PointTask, config: RunnableConfig) -> Voice:
+        front = partial(echo_length, task["index"], task["title"])
+        return Voice(task["index"], config, front, heading=self._heading(task["title"]), muted=self.muted)
+
+    def _heading(self, title: str) -> str:
+        return heading(title) if self.headings else ""
+
+    def _resumed(self, config: RunnableConfig) -> Reading | None:
+        """The reading of a run that goes on with an earlier one's points, when it has not recalled them yet."""
+        reading = reading_of(config)
+        if reading is None or self.muted or read_state(config, "tried") is not None or not reading.is_heard(config):
+            return None
+        return reading if reading.begin_recall() else None
+
+    def _recalled(self, pending: list[Point], config: RunnableConfig) -> dict[int, str]:
+        """What is written already: in the state, and by those tasks of this step that had finished."""
+        written = merge_points(read_state(config, "points") or [], pending)
+        texts = {p["index"]: self._heading(p["title"]) + p["text"] for p in written if p["status"] != "failed"}
+        return {OPENING: read_state(config, "opening") or "", **texts}
 
 
-def _conversation(config: RunnableConfig) -> list[BaseMessage]:
-    """Read the conversation from the graph's state.
+def _hear(voice: Voice, piece: str) -> None:
+    if piece and voice.is_watched:
+        emit(TokenEvent(type="token", index=voice.place, text=piece, attempt=this_attempt()))
+    voice.hear(piece)
 
-    A `Send` task gets its payload only. The engine's own ToolNode reads the state through this same function.
-    """
-    read = config["configurable"].get("__pregel_read")
-    if read is None:
-        msg = "expand runs as a node of the graph that create_sot_graph makes, not by itself."
-        raise RuntimeError(msg)
-    messages: list[BaseMessage] = read("messages")
-    return messages
+
+def pending_points(config: RunnableConfig) -> list[Point]:
+    """The points that siblings wrote in this step before the run was broken off; the state does not have them yet."""
+    saver, where = _saved(config)
+    return _points_in(saver.get_tuple(where)) if saver else []
+
+
+async def apending_points(config: RunnableConfig) -> list[Point]:
+    """The points that siblings wrote before; see `pending_points`."""
+    saver, where = _saved(config)
+    return _points_in(await saver.aget_tuple(where)) if saver else []
+
+
+def _saved(config: RunnableConfig) -> tuple[BaseCheckpointSaver[Any] | None, RunnableConfig]:
+    """The checkpointer of this run, and the checkpoint that this step began with."""
+    saver = config["configurable"].get(CONFIG_KEY_CHECKPOINTER)
+    info = get_runtime().execution_info
+    if info is None or not isinstance(saver, BaseCheckpointSaver):
+        return None, {}
+    graph_ns = info.checkpoint_ns.rpartition("|")[0]  # the last part names the task
+    where = {"thread_id": info.thread_id, "checkpoint_ns": graph_ns, "checkpoint_id": info.checkpoint_id}
+    return saver, {"configurable": where}
+
+
+def _points_in(saved: CheckpointTuple | None) -> list[Point]:
+    writes = saved.pending_writes or [] if saved else []
+    return [point for _, channel, value in writes if channel == "points" for point in value]
 
 
 def _point_config(task: PointTask, config: RunnableConfig) -> RunnableConfig:
@@ -111,13 +201,8 @@ def _point_config(task: PointTask, config: RunnableConfig) -> RunnableConfig:
     return call_config(config, name, "expand", point=task["index"], title=task["title"])
 
 
-def _tell(index: int, text: str) -> None:
-    if text:
-        emit(TokenEvent(type="token", index=index, text=text))
-
-
-def _written(task: PointTask, message: AIMessage, began: float) -> Update:
-    text = tidy(message.text, task["index"], task["title"])
+def _written(task: PointTask, message: AIMessage, voice: Voice, began: float) -> Update:
+    text = voice.finish()
     if not text:
         msg = "The model's reply has no text but the point's own title."
         raise ReplyError(msg, is_retryable=True)
@@ -129,27 +214,9 @@ def _written(task: PointTask, message: AIMessage, began: float) -> Update:
         error=None,
     )
     emit(PointEvent(type="point", index=point["index"], status=point["status"]))
+    voice.end()
     call = record_call("expand", message, began)
     return {"points": [point], "calls": {f"expand {task['index']}": call}}
-
-
-def keep_failure(task: PointTask, error: NodeError) -> Command[str]:
-    """Note a point that failed after its retries, so that its siblings go on and `merge` decides.
-
-    The engine runs this in place of the failed task, and may run it again when a thread resumes.
-    """
-    # Gone through a checkpoint, an error comes back as something else: then it is not this run's failure, and the
-    # point is tried again.
-    tried = isinstance(error.error, Exception)
-    point = Point(
-        index=task["index"],
-        title=task["title"],
-        text="",
-        status="failed",
-        error=_describe(error.error),
-    )
-    emit(PointEvent(type="point", index=point["index"], status="failed"))
-    return Command(update={"points": [point], "tried": tried}, goto="merge")
 
 
 def _describe(error: object) -> str:

@@ -1,6 +1,6 @@
 """The graph: options in, wired graph out."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterator, Sequence
 from importlib.metadata import version
 from typing import Any, Literal, cast
 
@@ -17,8 +17,10 @@ from langgraph.types import CachePolicy, Checkpointer, RetryPolicy
 from sot_graph.caching import keyed
 from sot_graph.calls import prepare_model, retry_policies
 from sot_graph.direct import Direct
-from sot_graph.expand import Expand, dispatch_points, keep_failure
+from sot_graph.expand import Expand, dispatch_points
+from sot_graph.lead import Lead, skip_opening
 from sot_graph.merge import Merge
+from sot_graph.reading import OPENING, Reading, with_reading
 from sot_graph.skeleton import Skeleton
 from sot_graph.state import SotInput, SotOutput, SotState
 
@@ -37,6 +39,7 @@ def create_sot_graph(  # noqa: PLR0913 - one option each, keyword-only
     min_points: int = 2,
     max_points: int = 10,
     headings: bool = False,
+    lead: bool = False,
     merge: Runnable[list[Any], Any] | Callable[[list[Any]], Any] | None = None,
     on_error: Literal["raise", "keep"] = "raise",
     retry_policy: RetryPolicy | Sequence[RetryPolicy] | None = None,
@@ -61,6 +64,9 @@ def create_sot_graph(  # noqa: PLR0913 - one option each, keyword-only
         min_points: An outline with fewer points is none, and the question is answered directly.
         max_points: No more points than this are written.
         headings: Whether each point's title stands above its text as a Markdown heading. For the default merge.
+        lead: Whether the answer begins with an opening of a sentence or two, which is written from the question alone
+            while the skeleton is: the first words then come as soon as a plain answer's. It costs one more call. There
+            is none where the caller brings the outline.
         merge: The written points in (a list of `Point`), the answer out, as text or as a message. None joins the texts
             with a blank line between them, without a model call.
         on_error: When a point fails after its retries: `"raise"` an `ExpansionError` once the others are written, or
@@ -116,6 +122,7 @@ def create_sot_graph(  # noqa: PLR0913 - one option each, keyword-only
             system_prompt=system,
             min_points=min_points,
             max_points=max_points,
+            opened=lead,
         ),
         retry_policy=retry,
         cache_policy=keyed(
@@ -126,13 +133,24 @@ def create_sot_graph(  # noqa: PLR0913 - one option each, keyword-only
             repr(route),
             min_points,
             max_points,
+            lead,
         ),
     )
+    if lead:
+        builder.add_node(
+            "lead",
+            Lead(writer, system_prompt=system),
+            retry_policy=retry,
+            error_handler=cast("Any", skip_opening),  # the same
+            cache_policy=keyed(cache_policy, writer, system, ("question", "messages", "outline")),
+        )
+        builder.add_edge(START, "lead")
+    expand = Expand(writer, system_prompt=system, headings=headings, muted=merge is not None)
     builder.add_node(
         "expand",
-        Expand(writer, system_prompt=system),
+        expand,
         retry_policy=retry,
-        error_handler=cast("Any", keep_failure),  # add_node has no type for a handler that takes the error
+        error_handler=cast("Any", expand.keep_failure),  # add_node has no type for a handler that takes the error
         cache_policy=keyed(cache_policy, writer, system, ("index", "outline", "context")),
     )
     builder.add_node(
@@ -153,15 +171,54 @@ def create_sot_graph(  # noqa: PLR0913 - one option each, keyword-only
     builder.add_edge("direct", END)
 
     compiled = builder.compile(checkpointer=checkpointer, store=store, cache=cache, name=name)
-    return _PlainlyDrawn(**vars(compiled)).with_config(
+    return _ReadAloud(**vars(compiled)).with_config(
         # A sync run's tasks share a pool of threads, which without this has only cores + 4 of them.
         max_concurrency=max_points + SPARE_PLACES,
         metadata={"ls_integration": "sot_graph", "sot_graph_version": version("sot-graph")},
     )
 
 
-class _PlainlyDrawn(SotGraph):
-    """The compiled graph, drawn without the node that the engine adds for `expand`'s error handler."""
+class _ReadAloud(SotGraph):
+    """The compiled graph, with a reading of its own for every run.
+
+    All other ways to run a graph (`invoke`, `batch`, as a node of a parent, ...) go through these two.
+    """
+
+    def stream(
+        self,
+        input: Any,  # noqa: A002 - the engine's signature, less its overloads
+        config: RunnableConfig | None = None,
+        **kwargs: Any,
+    ) -> Iterator[Any]:
+        places = (config or {}).get("max_concurrency")
+        config, reading = self._read(config, kwargs.get("stream_mode"), places)
+        if places:
+            # The reading counts the places. The engine's own limit is the size of its pool of threads, and of these a
+            # streamed run takes one to wait for what is streamed: with a limit of 1, nothing else would ever run.
+            config["max_concurrency"] = places + SPARE_PLACES
+        parts = cast("Generator[Any, None, None]", super().stream(input, config, **kwargs))
+        try:
+            for part in parts:  # noqa: UP028 - `yield from` would close the parts before the reading is stopped
+                yield part
+        finally:
+            # A sync run cannot be cancelled: closing it waits for its model calls, which see this at their next token.
+            reading.stopped = True
+            parts.close()
+
+    def astream(
+        self,
+        input: Any,  # noqa: A002 - the engine's signature, less its overloads
+        config: RunnableConfig | None = None,
+        **kwargs: Any,
+    ) -> AsyncIterator[Any]:
+        config, _ = self._read(config, kwargs.get("stream_mode"))
+        return super().astream(input, config, **kwargs)
+
+    def _read(
+        self, config: RunnableConfig | None, modes: Any, places: int | None = None
+    ) -> tuple[RunnableConfig, Reading]:
+        first = OPENING if "lead" in self.nodes else OPENING + 1
+        return with_reading(config, modes or self.stream_mode, first=first, places=places)
 
     def get_graph(self, config: RunnableConfig | None = None, *, xray: int | bool = False) -> Graph:
         return _without_handlers(super().get_graph(config, xray=xray))
@@ -171,6 +228,7 @@ class _PlainlyDrawn(SotGraph):
 
 
 def _without_handlers(drawn: Graph) -> Graph:
+    """Leave the nodes out of a drawing that the engine adds for error handlers."""
     for node in [node for node in drawn.nodes.values() if node.name.startswith("__error_handler__")]:
         drawn.remove_node(node)
     return drawn

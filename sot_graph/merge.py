@@ -9,16 +9,18 @@ from langchain_core.runnables import Runnable, RunnableConfig
 from langgraph.types import Command, Send
 
 from sot_graph.calls import call_config
+from sot_graph.ending import answer_update
 from sot_graph.errors import ExpansionError
-from sot_graph.expand import send_points
+from sot_graph.expand import heading, send_points
+from sot_graph.prompt import GAP
 from sot_graph.stage import Stage
 from sot_graph.state import Point, SotState, Update
-from sot_graph.usage import answer_message, record_call
+from sot_graph.usage import record_call
 
 
 def join_points(points: Sequence[Point], *, headings: bool = False) -> str:
     """Join the texts with a blank line between them, each below its title where headings are wanted."""
-    return "\n\n".join(f"## {p['title']}\n\n{p['text']}" if headings else p["text"] for p in points)
+    return GAP.join((heading(p["title"]) if headings else "") + p["text"] for p in points if p["text"])
 
 
 class Merge(Stage[SotState, Update | Command[str]]):
@@ -42,9 +44,9 @@ class Merge(Stage[SotState, Update | Command[str]]):
         began = time.time()
         written = self._written(given)
         if self.merge is None:
-            return _update(given, join_points(written, headings=self.headings))
+            return self._joined(given, config)
         merged = self.merge.invoke(written, call_config(config, "merge points", "merge"))
-        return _update(given, *_merged(merged, began))
+        return _merged(given, merged, began, config)
 
     async def arun(self, given: SotState, config: RunnableConfig) -> Update | Command[str]:
         """Merge the written points; see `run`."""
@@ -53,9 +55,13 @@ class Merge(Stage[SotState, Update | Command[str]]):
         began = time.time()
         written = self._written(given)
         if self.merge is None:
-            return _update(given, join_points(written, headings=self.headings))
+            return self._joined(given, config)
         merged = await self.merge.ainvoke(written, call_config(config, "merge points", "merge"))
-        return _update(given, *_merged(merged, began))
+        return _merged(given, merged, began, config)
+
+    def _joined(self, state: SotState, config: RunnableConfig) -> Update:
+        # All texts: of a failed point the reader may have got the beginning, and what was shown is in the answer.
+        return answer_update(state, join_points(state["points"], headings=self.headings), {}, config)
 
     def _written(self, state: SotState) -> list[Point]:
         """The points that have a text.
@@ -78,22 +84,14 @@ def _untried(state: SotState) -> list[Send]:
     return send_points([point["title"] for point in state["points"]], failed, state["messages"])
 
 
-def _merged(merged: object, began: float) -> tuple[str, BaseMessage | None, float]:
+def _merged(state: SotState, merged: object, began: float, config: RunnableConfig) -> Update:
     """Check what a merge of the caller's own made."""
     message = merged if isinstance(merged, BaseMessage) else None
     answer = message.text if message else merged
-    if isinstance(answer, str) and answer.strip():
-        return answer, message, began
-    msg = f"merge must return the answer as text or as a message, and not an empty one; it returned {merged!r:.200}."
-    raise TypeError(msg)
-
-
-def _update(state: SotState, answer: str, message: BaseMessage | None = None, began: float = 0.0) -> Update:
-    calls = dict(state["calls"])
-    if message is not None:
-        calls["merge"] = record_call("merge", message, began)
-    return {
-        "answer": answer,
-        "messages": [answer_message(answer, calls)],
-        "calls": calls,
-    }
+    if not isinstance(answer, str) or not answer.strip():
+        msg = (
+            f"merge must return the answer as text or as a message, and not an empty one; it returned {merged!r:.200}."
+        )
+        raise TypeError(msg)
+    calls = {"merge": record_call("merge", message, began)} if message else {}
+    return answer_update(state, answer, calls, config)

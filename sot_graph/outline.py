@@ -4,36 +4,81 @@ Structured output makes this unnecessary when it works; this is for when it does
 """
 
 import re
-import unicodedata
-from collections.abc import Iterable, Iterator
-from typing import Any
+from collections.abc import Iterable
+from enum import IntEnum, auto
+from itertools import islice, pairwise
+from typing import Any, NamedTuple
 
-from langchain_core.utils.json import parse_partial_json
+from pydantic_core import from_json
 
-READ_LIMIT = 100_000
+READ_LIMIT = 30_000
 """How many characters of a model's outline are read. An honest outline has a few hundred."""
 TITLE_LIMIT = 200
 """How many characters of a title are kept. An honest title has three to five words."""
 
-_WORD = r"(?:(?:point|step|part|item|section)\s+)?"
-# "1." "1)" "(1)" "1、" "1:" "Point 1 -", but neither "1.1" (a sub-point) nor "3.5 litres" nor "10:30".
-_NUMBERED = re.compile(
-    _WORD + r"[(\[]?\d{1,3}(?:\s*[.):、．）\]](?![\d.])|\s+[-–—](?=\s))\**\s*",  # noqa: RUF001 - as models write
+_READ_PER_TITLE = 5 * TITLE_LIMIT  # a link or an explanation may stand around a title
+_JSON_TRIES = 5  # other brackets may stand before the JSON
+
+# "1." "1)" "(1)." "1、" "1:" "1 -" "Point 1:", but neither "1.1" (a sub-point) nor "3.5 litres", "10:30", "5 - 7 cups".
+_NUMBER = r"(?:(?:point|step|part|item|section)\s+)?[(\[]?\d{1,3}"
+_STOP = r"(?:\s*(?:[.):：．）\]]++(?!\d)|、)|\s+[-–—]\s++(?!\d))"  # noqa: RUF001 - as models write
+_BULLET = r"(?:[-*+–—]\s+(?:\[[ x]\]\s+)?|[•‣◦▪●]\s*)"  # noqa: RUF001 - as models write
+_HEADING = r"#{1,6}\s+"
+_IN_BOLD = r"[^*]+(?:\*[^*]+)*"  # such as "A* search"
+
+
+class _Kind(IntEnum):
+    """What a line of a list begins with, the strongest first: weaker ones below it are sub-points."""
+
+    NUMBERED_HEADING = auto()
+    NUMBERED_BOLD = auto()
+    NUMBER = auto()
+    HEADING = auto()
+    BOLD = auto()
+    WEAK_NUMBER = auto()  # a lone number, or numbers that start anew, as they do below each heading
+    BULLET = auto()
+
+
+_MARKED_LINE = re.compile(
+    rf"(?P<NUMBERED_HEADING>{_HEADING}\**{_NUMBER}\**{_STOP})"
+    rf"|(?P<NUMBERED_BOLD>\*\*{_NUMBER}(?:\*\*)?{_STOP})"
+    rf"|(?P<NUMBER>{_NUMBER}{_STOP})"
+    rf"|(?P<HEADING>{_HEADING})"
+    rf"|(?P<BOLD>\*\*{_IN_BOLD}\*\*:?\s*$)"
+    rf"|(?P<BULLET>{_BULLET})",
     re.IGNORECASE,
 )
-_BULLET = re.compile(r"[-*+•‣◦▪●–—]\s+|[•‣▪●]")  # noqa: RUF001 - as models write
-_HEADING = re.compile(r"#{1,6}\s+")
-_BOLD_LINE = re.compile(r"\*\*[^*]+\*\*:?$")
-_FENCE = re.compile(r"\s*(?:```|~~~)")
-# A bold title with its explanation on the same line: "**Title**: what it says".
-_BOLD_LEAD = re.compile(r"\*\*(?P<title>[^*]{2,})\*\*\s*(?:[:–—-]|$)")  # noqa: RUF001 - as models write
+_NUMBER_ONE = re.compile(r"\D*1(?!\d)")
+
+# A list on one line: where it begins, what parts its items, and where its last item ends.
+_INLINE_START = re.compile(r"(?:^|[^\w\s])[ \t]*(?=\(?1(?:[.)]\s|[、．）]))", re.MULTILINE)  # noqa: RUF001 - as models write
+_INLINE = re.compile(r"(?:\band\s+)?(?<![^\s;；,，。])\(?(\d{1,3})(?:[.)]\s|[、．）])")  # noqa: RUF001 - as models write
+_ITEM_END = re.compile(r"\n|(?<!\d)[.!?](?=\s)|。")
+
+# A fenced block holds a program, unless its language is none.
+_FENCE = re.compile(r"[\s>]*(?:`{3,}+|~{3,}+)\s*+([^\s`]*+)[^`]*+$")
+_TEXT_LANGUAGES = frozenset({"", "json", "markdown", "md", "plaintext", "text", "txt"})
+# JSON begins a line or stands behind talk. In an item of a list or in an assignment, brackets are no outline.
+_JSON = re.compile(r"^[ \t>`]*(?:[^\W\d_][^\n{\[]*[.:!?][ \t]*)?([{\[]\s*[\"{\[])", re.MULTILINE)
+_TRAILING_COMMA = re.compile(r",(?=\s*[\]}])")
+
+# What stands around a title, layer upon layer.
+_NO_TEXT = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")  # control characters, lone surrogates
+_MARKERS = re.compile(
+    rf"^(?:{_HEADING}|{_BULLET}|{_NUMBER}{_STOP}\s*|\*\*{_NUMBER}(?:{_STOP}\*\*|\*\*{_STOP})\s*)+",
+    re.IGNORECASE,
+)
+# "**Title**: what it says" and "**Title:** what it says".
+_EXPLAINED = re.compile(rf"^\*\*({_IN_BOLD})(?:(?<=[:：])\*\*|\*\*(?:\s*[:：–—]|\s+-\s)).*")  # noqa: RUF001 - as models write
 _LINK = re.compile(r"\[([^\[\]]*)\]\([^()\s]*\)")
-_MARKUP = re.compile(r"~~|`+|(?<!\w)\*+(?=\S)|(?<=\S)\*+(?!\w)")
-_ITALIC = re.compile(r"_(?=[^\W_])(.+)(?<=[^\W_])_$")
-_INLINE = re.compile(r"(?:(?<=[\s;；,，。])|^)\(?(\d{1,3})(?:[.)](?=\s)|[、．）])\s*")  # noqa: RUF001 - as models write
-_SENTENCE_END = re.compile(r"[.!?。](?:\s|$)")
-_LEFT_EDGES = " \t:;,-–—\"'“”„‘’«»「」*#>|"  # noqa: RUF001 - as models write
-_RIGHT_EDGES = " \t:;,.-–—…\"'“”„‘’«»「」*|"  # noqa: RUF001 - as models write
+_BOLD = re.compile(r"\*\*(?=\S)(.+?)(?<=\S)\*\*")
+# A single asterisk may belong to a word: "A* search", "2*3 and 4*5".
+_EMPHASIS = re.compile(r"((?<!\w)\*|`+|~~)(?=\S)([^*`~]+)(?<=\S)\1")
+_UNDERLINED = re.compile(r"(?<!\w)_(?=\S)([^_]+)(?<=\S)_(?!\w)|^__(?!\w+$)([^_]+)__$")  # but not "__init__"
+_QUOTED = re.compile(r"^(?:[\"“„«「]([^\"“”„«»「」]+)[\"”“»」]|['‘]([^'‘’]+)['’])$")  # noqa: RUF001 - as models write
+_STRAY = re.compile(r"^\*\*+|(?<!\*)\*\*+$|\s#+$")
+_LEFT_EDGES = " :;,|"
+_RIGHT_EDGES = " :;,.|-–—…"  # noqa: RUF001 - as models write
 
 
 def read_outline(text: str) -> list[str]:
@@ -45,149 +90,160 @@ def read_outline(text: str) -> list[str]:
     Returns:
         Clean titles in order, each once; `[]` when the text holds no list.
     """
-    text = text[:READ_LIMIT]
-    return clean_titles(_from_json(text) or _from_lines(text))
+    blocks = _split_fences(text[:READ_LIMIT].split("\n"))
+    readings = (clean_titles(read(block)) for read in (_list, _lone_bullet) for block in blocks)
+    return next(filter(None, readings), [])
 
 
 def clean_titles(titles: Iterable[str]) -> list[str]:
     """Strip numbering and markup from titles, and drop the empty and the repeated ones."""
-    seen: dict[str, str] = {}
-    for title in titles:
-        cleaned = clean_title(title)
-        if cleaned:
-            seen.setdefault(cleaned.casefold(), cleaned)
-    return list(seen.values())
+    cleaned: dict[str, str] = {}
+    for title in map(clean_title, titles):
+        cleaned.setdefault(title.casefold(), title)
+    cleaned.pop("", None)
+    return list(cleaned.values())
 
 
 def clean_title(title: str) -> str:
-    """Make one line of plain text of a title: no number, no markup, no control character."""
-    line = " ".join(_printable(title[: TITLE_LIMIT * 10]).split())
-    line = _HEADING.sub("", _BULLET.sub("", line, count=1) if _BULLET.match(line) else line, count=1)
-    line = _strip_number(line)
-    if lead := _BOLD_LEAD.match(line):
-        line = lead["title"]
-    line = _trim(_MARKUP.sub("", _LINK.sub(r"\1", line)))
-    line = _trim(_strip_number(_ITALIC.sub(r"\1", line)))
-    return line if len(line) <= TITLE_LIMIT else line[: TITLE_LIMIT - 1].rstrip() + "…"
+    """Make one line of plain text of a title: no number, no markup, no control character.
+
+    Returns:
+        The title, which stays as it is when it is cleaned again; empty where it has neither a letter nor a digit.
+    """
+    cleaned = _NO_TEXT.sub(" ", title[:_READ_PER_TITLE])
+    while (peeled := _peel(cleaned)) != cleaned:
+        cleaned = peeled
+    return cleaned
 
 
-def _trim(line: str) -> str:
-    return line.lstrip(_LEFT_EDGES).rstrip(_RIGHT_EDGES)
-
-
-def _strip_number(line: str) -> str:
-    """Take the number off the front, and not the bold marker around both number and title."""
-    bare = line.lstrip("*_ ")
-    number = _NUMBERED.match(bare)
-    if number is None or not bare[number.end() :].strip():
-        return line
-    rest = bare[number.end() :]
-    return f"**{rest}" if line.startswith("**") and "**" in rest else rest
-
-
-def _printable(text: str) -> str:
-    """Leave out what no title holds: control characters and lone surrogates."""
-    return "".join(char if char.isspace() or unicodedata.category(char) not in {"Cc", "Cs"} else " " for char in text)
-
-
-def _from_json(text: str) -> list[str]:
-    """Titles from JSON, which may be fenced, cut off, or wrapped in talk."""
-    start = min((i for i in (text.find("{"), text.find("[")) if i >= 0), default=-1)
-    if start < 0 or not re.match(r"[\[{]\s*[\"{\[]", text[start:]):
-        return []
-    ends = (text.rfind("}") + 1, text.rfind("]") + 1, len(text))
-    for end in (end for end in ends if end > start):
-        try:
-            titles = list(_titles_in(parse_partial_json(text[start:end])))
-        except (ValueError, RecursionError):  # not JSON after all, or nested past all reason
-            continue
-        if titles:
-            return titles
-    return []
-
-
-def _titles_in(value: Any) -> Iterator[str]:
-    """The titles of a JSON value: strings in a list, or the first string of each object in it."""
-    if isinstance(value, dict):
-        lists = [item for item in value.values() if isinstance(item, list)]
-        value = lists[0] if lists else []
-    if not isinstance(value, list):
-        return
-    for item in value:
-        if isinstance(item, dict):
-            item = next((v for v in item.values() if isinstance(v, str)), None)  # noqa: PLW2901
-        if isinstance(item, str):
-            yield item
-
-
-def _from_lines(text: str) -> list[str]:
-    """Titles from a list in plain text or Markdown."""
-    outside, inside = _split_fences(text.splitlines())
-    return _list_items(outside) or _list_items(inside)
+def _peel(title: str) -> str:
+    """Take a layer of markers and markup off a title."""
+    if not any(map(str.isalnum, title)):
+        return ""
+    title = _MARKERS.sub("", " ".join(title.split()))
+    title = _LINK.sub(r"\1", _EXPLAINED.sub(r"\1", title))
+    title = _EMPHASIS.sub(r"\2", _BOLD.sub(r"\1", title))
+    title = _STRAY.sub("", _QUOTED.sub(r"\1\2", _UNDERLINED.sub(r"\1\2", title)))
+    return title.lstrip(_LEFT_EDGES).rstrip(_RIGHT_EDGES)[:TITLE_LIMIT]
 
 
 def _split_fences(lines: list[str]) -> tuple[list[str], list[str]]:
-    """Lines outside and inside fenced blocks: a list may stand in one, and so may a program."""
+    """Split the lines outside fenced blocks from those inside, where a list may stand too. Programs are left out."""
     outside: list[str] = []
     inside: list[str] = []
-    fenced = False
+    program: list[str] = []
+    block = outside
     for line in lines:
-        if _FENCE.match(line):
-            fenced = not fenced
+        if not (fence := _FENCE.match(line)):
+            block.append(line)
+        elif block is outside:
+            block = inside if fence[1].casefold() in _TEXT_LANGUAGES else program
         else:
-            (inside if fenced else outside).append(line)
+            block = outside
     return outside, inside
 
 
-def _list_items(lines: list[str]) -> list[str]:
-    """The top-level items of the list in these lines, by the strongest kind of marker that they have."""
-    kinds: dict[str, list[tuple[int, str]]] = {
-        "number": [],
-        "heading": [],
-        "bullet": [],
-        "bold": [],
-    }
-    for line in lines:
-        if marked := _marked(line):
-            kind, indent, title = marked
-            kinds[kind].append((indent, title))
-    if len(kinds["number"]) <= 1 and (inline := _inline_items(" ".join(lines))):
-        return inline
-    # Bullets below numbers or headings are sub-points; one heading alone is the list's own title.
-    if len(kinds["heading"]) == 1:
-        kinds["heading"].clear()
-    several = (found for found in kinds.values() if len(found) > 1)
-    items = next(several, None) or next((found for found in kinds.values() if found), [])
-    top = min((indent for indent, _ in items), default=0)
-    return [title for indent, title in items if indent <= top + 1]
+def _list(lines: list[str]) -> list[str]:
+    """Items of the list in these lines, whatever form it has."""
+    text = "\n".join(lines)
+    return _from_json(text) or _from_lines(lines) or _from_one_line(text)
 
 
-def _marked(line: str) -> tuple[str, int, str] | None:
-    """The kind of marker that a line begins with, how far in it stands, and what follows it."""
-    body = line.expandtabs(4).lstrip(" >")
-    indent = len(line.expandtabs(4)) - len(body)
-    heading = _HEADING.match(body)
-    bullet = None if heading else _BULLET.match(body)
-    marker = heading or bullet
-    inner = body[marker.end() :] if marker else body
-    # "## 1. Title", "- 1. Title" and "**1. Title**" are numbered too.
-    if (unnumbered := _strip_number(inner)) != inner:
-        return "number", indent, unnumbered
-    if heading:
-        return "heading", 0, inner
-    if bullet and inner.strip():
-        return "bullet", indent, inner
-    return ("bold", 0, body) if _BOLD_LINE.match(body.strip()) else None
+def _lone_bullet(lines: list[str]) -> list[str]:
+    """The only item, where one bullet is all the list there is."""
+    return [text for style, text in _marked(lines) if style.kind is _Kind.BULLET][:1]
 
 
-def _inline_items(text: str) -> list[str]:
+def _from_json(text: str) -> list[str]:
+    """Titles from JSON, which may be cut off or wrapped in talk."""
+    starts = (match.start(1) for match in islice(_JSON.finditer(text), _JSON_TRIES))
+    readings = (_titles_in(_parse(text[start:])) for start in starts)
+    return next(filter(None, readings), [])
+
+
+def _parse(text: str) -> Any:
+    """Parse the JSON that the text begins with, as far as it goes."""
+    text = _NO_TEXT.sub(" ", text)
+    for attempt in (text + '"', text, _TRAILING_COMMA.sub("", text)):  # the quote keeps a title that was cut off
+        try:
+            return from_json(attempt, allow_partial=True)
+        except ValueError:
+            continue
+    return None
+
+
+def _titles_in(value: Any) -> list[str]:
+    """The titles of a JSON value: those of its list, or of the first list within it."""
+    if isinstance(value, dict):
+        return next(filter(None, map(_titles_in, value.values())), [])
+    if not isinstance(value, list):
+        return []
+    titles = (_title_of(item) for item in value)
+    return [title for title in titles if isinstance(title, str)]
+
+
+def _title_of(item: Any) -> Any:
+    if not isinstance(item, dict):
+        return item
+    return item.get("title") or next((text for text in item.values() if isinstance(text, str)), None)
+
+
+class _Style(NamedTuple):
+    """What the items of one list have in common. Of several lists, the one with the smallest style is the outline."""
+
+    depth: int
+    kind: _Kind
+    level: int
+    """How many `#` a heading has."""
+
+
+def _from_lines(lines: list[str]) -> list[str]:
+    """The top-level items of a list in plain text or Markdown."""
+    lists: dict[_Style, list[str]] = {}
+    for style, item in _marked(lines):
+        lists.setdefault(style, []).append(item)
+    ranked = {rank: items for style, items in lists.items() if (rank := _rank(style, items))}
+    if not ranked:
+        return []
+    items = ranked[min(ranked)]
+    # A lone number may have the others behind it.
+    return items if len(items) > 1 else _from_one_line(items[0]) or items
+
+
+def _marked(lines: list[str]) -> list[tuple[_Style, str]]:
+    """The lines that begin with a marker, each with its style."""
+    marked: list[tuple[int, _Kind, int, str]] = []
+    for line in (line.expandtabs(4) for line in lines):
+        body = line.lstrip(" >")
+        if (marker := _MARKED_LINE.match(body)) and marker.lastgroup:
+            marked.append((len(line) - len(body), _Kind[marker.lastgroup], len(body) - len(body.lstrip("#")), body))
+    least = min((indent for indent, *_ in marked), default=0)
+    # By twos, because " 9." stands one space further in than "10.".
+    return [(_Style((indent - least) // 2, kind, level), body) for indent, kind, level, body in marked]
+
+
+def _rank(style: _Style, items: list[str]) -> _Style | None:
+    """The style to compare a list by; None for what is no list, such as one heading."""
+    starts = sum(1 for item in items if _NUMBER_ONE.match(item))
+    if style.kind is _Kind.NUMBER and (starts > 1 or starts == len(items)):
+        return style._replace(kind=_Kind.WEAK_NUMBER)
+    return style if len(items) > 1 else None
+
+
+def _from_one_line(text: str) -> list[str]:
     """Items of a list that stands on one line: "1. This 2. That 3. The other", or "• this • that"."""
+    for parts in (_numbered_parts(text), text.split("•")[1:]):
+        if len(parts) > 1:
+            *items, last = parts
+            return [*items, _ITEM_END.split(last.lstrip(), maxsplit=1)[0]]  # an afterword may stand behind the last one
+    return []
+
+
+def _numbered_parts(text: str) -> list[str]:
+    """What stands behind "1.", behind "2." and so on: in sequence, so that "here are 3. things" is no item."""
     cuts: list[tuple[int, int]] = []
-    for match in _INLINE.finditer(text):
-        if int(match[1]) == len(cuts) + 1:  # in sequence from 1, so that "here are 3. things" is no item
+    start = _INLINE_START.search(text)
+    for match in _INLINE.finditer(text, start.end()) if start else ():
+        if int(match[1]) == len(cuts) + 1:
             cuts.append(match.span())
-    if len(cuts) > 1:
-        ends = [*(start for start, _ in cuts[1:]), len(text)]
-        *items, last = [text[start:end] for (_, start), end in zip(cuts, ends, strict=True)]
-        return [*items, _SENTENCE_END.split(last)[0]]  # an afterword may stand behind the last one
-    return text.split("•")[1:] if text.count("•") > 1 else []
+    return [text[begin:end] for (_, begin), (end, _) in pairwise([*cuts, (len(text), len(text))])]

@@ -42,6 +42,8 @@ def lay_out(
     return [*prompt[:-1], last.model_copy(update={"content": below})]
 
 
+GAP = "\n\n"
+"""What stands between the parts of an answer."""
 RULE = "---"
 """Parts the question from what a stage says below it."""
 
@@ -103,6 +105,11 @@ def _is_blank(message: BaseMessage) -> bool:
     return isinstance(message.content, str) or all(
         isinstance(block, str) or block.get("type") == "text" for block in message.content
     )
+
+
+def continuing(begun: str) -> str:
+    """What a call is told that has to go on with a text of which the reader has the beginning."""
+    return f"The text has been begun already. Write only what follows, from the very next word on:\n\n{begun}\n\n"
 
 
 def digest(*parts: object) -> str:

@@ -38,8 +38,15 @@ class Outline(BaseModel):
     points: list[str] = Field(description="The title of each point, in order: three to five words.")
 
 
-def skeleton_instruction(min_points: int, max_points: int, *, may_decline: bool) -> str:
-    """What stands below the question in the skeleton's prompt."""
+def skeleton_instruction(min_points: int, max_points: int, *, may_decline: bool, opened: bool = False) -> str:
+    """What stands below the question in the skeleton's prompt.
+
+    Args:
+        min_points: The fewest points that are an outline.
+        max_points: The most points.
+        may_decline: Whether the model may find that the question does not suit an outline.
+        opened: Whether the answer's opening is being written already.
+    """
     fewest = max(min_points, min(FEWEST_POINTS, max_points))
     count = str(max_points) if fewest == max_points else f"{fewest} to {max_points}"
     lines = [
@@ -51,6 +58,8 @@ def skeleton_instruction(min_points: int, max_points: int, *, may_decline: bool)
         "- let the points cover the whole question without overlapping;",
         "- choose them so that none needs the text of another to be written.",
     ]
+    if opened:
+        lines.append("An opening of one or two sentences is being written already: plan what comes after it.")
     if may_decline:
         lines.append(MAY_DECLINE)
     return "\n".join(lines)
@@ -78,6 +87,7 @@ class Skeleton(Stage[SotState, Update]):
         system_prompt: SystemMessage | None,
         min_points: int,
         max_points: int,
+        opened: bool,
     ) -> None:
         # The outline is of use only as a whole: also where somebody streams the graph, this call is not streamed.
         self.model = model.model_copy(update={"disable_streaming": True})
@@ -86,7 +96,7 @@ class Skeleton(Stage[SotState, Update]):
         self.system_prompt = system_prompt
         self.min_points = min_points
         self.max_points = max_points
-        self.instruction = skeleton_instruction(min_points, max_points, may_decline=route == "auto")
+        self.instruction = skeleton_instruction(min_points, max_points, may_decline=route == "auto", opened=opened)
 
     def run(self, given: SotState, config: RunnableConfig) -> Update:
         """Write the outline, unless the caller brought one or the question does not suit."""
@@ -160,6 +170,7 @@ class Skeleton(Stage[SotState, Update]):
             "points": Overwrite([]),
             "answer": "",
             "calls": Overwrite(calls),
+            "tried": False,
         }
 
 

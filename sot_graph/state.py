@@ -65,9 +65,14 @@ class SotState(TypedDict, total=False):
     messages: Annotated[list[AnyMessage], add_messages]
     points: Annotated[list[Point], merge_points]
     answer: str
+    opening: str
+    """What the answer begins with, where it has an opening of its own (`lead=True`)."""
+    opening_call: CallRecord | None
+    """What the opening's call cost; beside `calls`, because the skeleton resets those in the same step."""
     calls: Annotated[dict[str, CallRecord], operator.or_]
-    """What every model call of this answer cost, by the call's name."""
-    # Never checkpointed, so it is missing in a resumed run: the sign that its failed points deserve another try.
+    """What every other model call of this answer cost, by the call's name."""
+    # Whether a point has failed in this run. Never checkpointed, so it is missing in a resumed run: the sign that
+    # failed points deserve another try.
     tried: Annotated[bool, UntrackedValue(bool, guard=False)]
 
 

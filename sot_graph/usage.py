@@ -1,7 +1,7 @@
 """What an answer cost: tokens and seconds, per stage and in total."""
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from langchain_core.messages import AIMessage, BaseMessage
@@ -24,6 +24,12 @@ class CallRecord(TypedDict):
     """The provider's token counts; None where it tells none."""
 
 
+def this_attempt() -> int:
+    """The how-manieth attempt the engine is making at the running node, from 1."""
+    info = get_runtime().execution_info
+    return info.node_attempt if info else 1
+
+
 def record_call(stage: str, reply: BaseMessage | None, began: float) -> CallRecord:
     """Note what one call cost, from within the node that made it.
 
@@ -33,12 +39,11 @@ def record_call(stage: str, reply: BaseMessage | None, began: float) -> CallReco
         began: When the call was begun, in seconds since the epoch.
     """
     usage = reply.usage_metadata if isinstance(reply, AIMessage) else None
-    info = get_runtime().execution_info
     return CallRecord(
         stage=stage,
         began=round(began, 3),
         seconds=round(time.time() - began, 3),
-        attempts=info.node_attempt if info else 1,
+        attempts=this_attempt(),
         usage=usage,
     )
 
@@ -82,11 +87,11 @@ def _summarize_stage(calls: list[CallRecord]) -> dict[str, Any]:
     }
 
 
-def answer_message(answer: str, calls: Mapping[str, CallRecord], message_id: str | None = None) -> AIMessage:
+def answer_message(answer: str, calls: Sequence[CallRecord], message_id: str | None) -> AIMessage:
     """Make the answer's message, with the usage and the timings of all calls."""
     return AIMessage(
         answer,
         id=message_id,
-        usage_metadata=total_usage(calls.values()),
-        response_metadata={"sot": summarize(calls.values())},
+        usage_metadata=total_usage(calls),
+        response_metadata={"sot": summarize(calls)},
     )

@@ -219,7 +219,8 @@ class Host:
     """The HTTP server itself, for many tests one after the other."""
 
     def __init__(self) -> None:
-        self._socket = socket.socket()
+        # With the protocol named, asyncio turns Nagle's delay off, which would add 40 ms to a reply.
+        self._socket = socket.socket(proto=socket.IPPROTO_TCP)
         self._socket.bind(("127.0.0.1", 0))
         self.url = f"http://127.0.0.1:{self._socket.getsockname()[1]}/v1"
         self.mind = FakeOpenAI(self.url)

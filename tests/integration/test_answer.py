@@ -108,15 +108,13 @@ async def _merge_later(points: list[Point]) -> str:
     return _merge(points)
 
 
-def _count(points: list[Point]) -> AIMessage:
-    return AIMessage(f"{len(points)} points")
+COUNT: RunnableLambda[list[Point], AIMessage] = RunnableLambda(lambda points: AIMessage(f"{len(points)} points"))
 
 
-@pytest.mark.parametrize(
-    ("merge", "answer"),
-    [(_merge, " / ".join(TITLES)), (RunnableLambda(_count), "4 points")],
-    ids=["function", "Runnable"],
-)
+MERGES: list[tuple[Any, str]] = [(_merge, " / ".join(TITLES)), (COUNT, "4 points")]
+
+
+@pytest.mark.parametrize(("merge", "answer"), MERGES)
 async def test_merge_may_be_the_callers_own(server: FakeOpenAI, run: Run, merge: Any, answer: str) -> None:
     result = await run(create_sot_graph(server.model(), merge=merge), {"question": QUESTION})
     assert result["answer"] == answer == result["messages"][-1].content
@@ -128,7 +126,7 @@ async def test_merge_may_be_a_coroutine_function(server: FakeOpenAI) -> None:
 
 
 async def test_a_models_merge_counts_as_a_call(server: FakeOpenAI, run: Run) -> None:
-    merge = RunnableLambda(lambda points: f"Merge {len(points)} points.") | server.model()
+    merge: Any = RunnableLambda(lambda points: f"Merge {len(points)} points.") | server.model()
     result = await run(create_sot_graph(server.model(), merge=merge), {"question": QUESTION})
     assert result["answer"] == "A direct answer."
     sot = result["messages"][-1].response_metadata["sot"]

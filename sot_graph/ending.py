@@ -1,0 +1,24 @@
+"""The end of every answer, merged or direct."""
+
+from langchain_core.runnables import RunnableConfig
+
+from sot_graph.prompt import GAP
+from sot_graph.reading import answer_id, finish_reading
+from sot_graph.state import SotState, Update
+from sot_graph.usage import CallRecord, answer_message
+
+
+def answer_update(state: SotState, text: str, calls: dict[str, CallRecord], config: RunnableConfig) -> Update:
+    """What the last stage writes: the answer, and its message with the usage of all calls.
+
+    Args:
+        state: The state so far.
+        text: The answer but for its opening.
+        calls: The last stage's own calls.
+        config: The node's.
+    """
+    answer = GAP.join(part for part in (state.get("opening"), text) if part)
+    finish_reading(answer, config)
+    opening = state.get("opening_call")
+    records = [*([opening] if opening else []), *state["calls"].values(), *calls.values()]
+    return {"answer": answer, "messages": [answer_message(answer, records, answer_id(config))], "calls": calls}

@@ -1,0 +1,261 @@
+"""The answer in reading order while the points are still being written.
+
+The parts of an answer speak one after the other, whoever is written first. No task waits for another, which under
+`max_concurrency=1` could wait for ever: the part whose turn it is passes its text on as it comes; when it ends, it also
+says what the next ones have written so far, and passes the turn on.
+"""
+
+import threading
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from types import TracebackType
+from typing import Any, Self
+from uuid import uuid4
+
+from langchain_core.callbacks import BaseCallbackHandler, BaseCallbackManager
+from langchain_core.messages import AIMessageChunk
+from langchain_core.outputs import ChatGenerationChunk, LLMResult
+from langchain_core.runnables import RunnableConfig
+from langgraph.constants import TAG_NOSTREAM
+from langgraph.errors import GraphBubbleUp
+
+from sot_graph.live import LiveText
+from sot_graph.prompt import GAP
+from sot_graph.streaming import AnswerEvent, emit
+
+KEY = "__sot_reading"
+"""Where a run's config holds its `Reading`; the engine keeps keys with two underscores to itself."""
+OPENING = 0
+"""The opening's place in the reading order. A point's place is its index, and a direct answer's is 1."""
+
+
+class Stopped(GraphBubbleUp):
+    """Nobody listens any more: the model calls of a sync run end at their next token.
+
+    The engine neither retries nor stores what bubbles up, so a thread resumes as after a cancellation.
+    """
+
+
+class Reading:
+    """What one run of the graph has said so far, and whose turn it is."""
+
+    def __init__(self, *, custom: bool, first: int, places: int | None) -> None:
+        """Begin to read.
+
+        Args:
+            custom: Whether somebody listens to the events of `stream_mode="custom"`.
+            first: The place of the part that speaks first.
+            places: How many calls a sync run may have in flight; None for all of them.
+        """
+        self.custom = custom
+        self.places: AbstractContextManager[Any] = threading.Semaphore(places) if places else nullcontext()
+        self.stopped = False
+        self.message_id = f"sot-{uuid4()}"
+        self._turn = first
+        self._lock = threading.Lock()
+        self._run_id = uuid4()
+        self._said: list[str] = []
+        self._said_of: dict[int, str] = {}
+        self._waiting: dict[int, str] = {}
+        self._ended: set[int] = set()
+        self._is_recalled = False
+
+    def is_heard(self, config: RunnableConfig) -> bool:
+        """Whether anybody listens to what this run says."""
+        return self.custom or bool(_message_handlers(config))
+
+    def said_of(self, place: int) -> str:
+        """What the reader has got of a part already: a new attempt at it has to go on from there."""
+        with self._lock:
+            return self._said_of.get(place, "")
+
+    def hear(self, place: int, text: str, config: RunnableConfig) -> None:
+        """Take in the next piece of a part's text, and say it if it is the part's turn."""
+        if text and self.is_heard(config):
+            with self._lock:
+                self._waiting[place] = self._waiting.get(place, "") + text
+                self._speak(config)
+
+    def drop(self, place: int) -> None:
+        """Forget what a failed attempt has written and nobody has read."""
+        with self._lock:
+            self._waiting.pop(place, None)
+
+    def end(self, places: Iterable[int], config: RunnableConfig) -> None:
+        """Take in that parts have no more to say; the turn passes on."""
+        if self.is_heard(config):
+            with self._lock:
+                self._ended.update(places)
+                self._speak(config)
+
+    def begin_recall(self) -> bool:
+        """Whether nobody has begun to recall what an earlier run wrote; true for the first who asks."""
+        with self._lock:
+            first, self._is_recalled = not self._is_recalled, True
+        return first
+
+    def recall(self, texts: Mapping[int, str], config: RunnableConfig) -> None:
+        """Take in the parts that were written before a run was broken off: they come out at once."""
+        with self._lock:
+            self._waiting.update(texts)
+            self._ended.update(texts)
+            self._speak(config)
+
+    def finish(self, answer: str, config: RunnableConfig) -> None:
+        """Say what of the answer has not been said yet."""
+        if not self.is_heard(config):
+            return
+        with self._lock:
+            said = "".join(self._said)
+            if answer.startswith(said):
+                self._say(answer[len(said) :], config)
+            for handler in _message_handlers(config):
+                handler.on_llm_end(LLMResult(generations=[]), run_id=self._run_id)
+
+    def _speak(self, config: RunnableConfig) -> None:
+        """Say what the part has written whose turn it is, and, if it has ended, the next ones."""
+        while True:
+            place = self._turn
+            if text := self._waiting.pop(place, ""):
+                gap = GAP if self._said and place not in self._said_of else ""
+                self._said_of[place] = self._said_of.get(place, "") + text
+                self._say(gap + text, config)
+            if place not in self._ended:
+                return
+            self._turn += 1
+
+    def _say(self, text: str, config: RunnableConfig) -> None:
+        """Tell those who listen: as an event, and as a piece of the one message in "messages" mode."""
+        if not text:
+            return
+        if self.custom:
+            emit(AnswerEvent(type="answer", text=text))
+        chunk = ChatGenerationChunk(message=AIMessageChunk(content=text, id=self.message_id))
+        for handler in _message_handlers(config):
+            if not self._said:
+                metadata = dict(config.get("metadata") or {})
+                handler.on_chat_model_start({}, [[]], run_id=self._run_id, metadata=metadata)
+            handler.on_llm_new_token(text, chunk=chunk, run_id=self._run_id)
+        self._said.append(text)
+
+
+class Voice:
+    """One part of the answer while one call writes it."""
+
+    def __init__(
+        self,
+        place: int,
+        config: RunnableConfig,
+        front: Any = None,
+        *,
+        heading: str = "",
+        muted: bool = False,
+    ) -> None:
+        """Give a part a voice.
+
+        Args:
+            place: The part's place in the reading order.
+            config: The node's.
+            front: What is to be left out at the front; see `LiveText`.
+            heading: What stands above the part's text.
+            muted: Whether the part is not heard, because the answer is made of it only later.
+        """
+        self.place = place
+        self.config = config
+        self.heading = heading
+        self.reading = None if muted else reading_of(config)
+        self.begun = said_before(config, place, heading)
+        self.live = LiveText(self.begun, front)
+
+    @property
+    def is_watched(self) -> bool:
+        """Whether somebody listens to the single points."""
+        reading = reading_of(self.config)
+        return reading is not None and reading.custom
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Forget what nobody has read of a text that failed."""
+        if kind is not None and self.reading is not None:
+            self.reading.drop(self.place)
+
+    def hear(self, piece: str) -> None:
+        """Take in a piece of what the model writes."""
+        if (reading := reading_of(self.config)) is not None and reading.stopped:
+            raise Stopped
+        self._pass_on(self.live.feed(piece))
+
+    def finish(self) -> str:
+        """Take in that the model has ended; gives the part's whole text."""
+        self._pass_on(self.live.finish())
+        return self.live.text
+
+    def end(self) -> None:
+        """Pass the turn on."""
+        if self.reading is not None:
+            self.reading.end([self.place], self.config)
+
+    def _pass_on(self, text: str) -> None:
+        if self.reading is not None and text:
+            is_first = not self.begun and self.live.text == text
+            self.reading.hear(self.place, self.heading + text if is_first else text, self.config)
+
+
+def reading_of(config: RunnableConfig) -> Reading | None:
+    """The reading of the run that a node belongs to; None where the engine runs a node by itself."""
+    reading: Reading | None = (config.get("configurable") or {}).get(KEY)
+    return reading
+
+
+def answer_id(config: RunnableConfig) -> str | None:
+    """The id of the answer's message. Its pieces were streamed with it, so the engine does not send it once more."""
+    reading = reading_of(config)
+    return reading.message_id if reading else None
+
+
+def finish_reading(answer: str, config: RunnableConfig) -> None:
+    """Say what of the answer has not been said yet."""
+    if reading := reading_of(config):
+        reading.finish(answer, config)
+
+
+def said_before(config: RunnableConfig, place: int, heading: str = "") -> str:
+    """The text that the reader has got of a part from an attempt that failed."""
+    reading = reading_of(config)
+    return reading.said_of(place).removeprefix(heading) if reading else ""
+
+
+@contextmanager
+def place_of(config: RunnableConfig) -> Iterator[None]:
+    """Hold one of the places that a sync run has for its calls."""
+    reading = reading_of(config)
+    with reading.places if reading else nullcontext():
+        if reading and reading.stopped:
+            raise Stopped
+        yield
+
+
+def with_reading(
+    config: RunnableConfig | None, modes: Any, *, first: int, places: int | None = None
+) -> tuple[RunnableConfig, Reading]:
+    """A run's config with a reading of its own, and that reading."""
+    config = config or {}
+    configurable = config.get("configurable") or {}
+    own = {modes} if isinstance(modes, str) else set(modes)
+    outer = getattr(configurable.get("__pregel_stream"), "modes", ())  # there when a parent streams its subgraphs
+    reading = Reading(custom="custom" in own.union(outer), first=first, places=places)
+    return {**config, "configurable": {**configurable, KEY: reading}}, reading
+
+
+def _message_handlers(config: RunnableConfig) -> list[BaseCallbackHandler]:
+    """Those who listen to "messages" mode: of this graph, and of the graphs around it."""
+    if TAG_NOSTREAM in (config.get("tags") or ()):
+        return []
+    callbacks = config.get("callbacks")
+    handlers = callbacks.handlers if isinstance(callbacks, BaseCallbackManager) else callbacks or []
+    # By name, because the class is the engine's own.
+    return [h for h in handlers if any(c.__name__ == "StreamMessagesHandler" for c in type(h).__mro__)]
