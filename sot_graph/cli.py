@@ -10,12 +10,11 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 try:
     import typer
     from rich.console import Console
-    from rich.live import Live
 except ImportError as error:  # pragma: no cover - the tests have the extra
     sys.exit(f"sot-graph needs its extra `cli` ({error}): pip install 'sot-graph[cli]'")
 
 from sot_graph.demo import DemoChatModel
-from sot_graph.display import Board, closing_line, harmless
+from sot_graph.display import Board, Plain, Progress, Reader, closing_line, harmless, live, print_answer, write
 from sot_graph.graph import create_sot_graph
 
 if TYPE_CHECKING:
@@ -35,7 +34,8 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-errors = Console(stderr=True, highlight=False, soft_wrap=True)
+errors = Console(stderr=True, highlight=False)
+errors.soft_wrap = not errors.is_terminal  # a log has no width
 
 
 def fail(line: str, exit_code: int = 1) -> NoReturn:
@@ -45,7 +45,7 @@ def fail(line: str, exit_code: int = 1) -> NoReturn:
 
 
 @app.command()
-def ask(
+def ask(  # noqa: PLR0913 - one option each, keyword-only
     question: Annotated[
         str | None, typer.Argument(help="What to answer. Left out, or -: read from standard input.")
     ] = None,
@@ -64,34 +64,48 @@ def ask(
     ] = None,
     max_points: Annotated[int, typer.Option(min=1, help="No more points than this.")] = 10,
     headings: Annotated[bool, typer.Option("--headings", help="Set each title above its text.")] = False,
+    lead: Annotated[
+        bool, typer.Option("--lead", help="Begin with an opening that is written while the outline is.")
+    ] = False,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Show all points at once while they are being written; the answer after.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print answer, points and usage as JSON.")] = False,
 ) -> None:
     """Answer a question. The answer goes to standard output, everything else to standard error."""
     text = _question(question)
     chat_model = _model(model, base_url)
     try:
-        graph = create_sot_graph(chat_model, min_points=min(2, max_points), max_points=max_points, headings=headings)
+        graph = create_sot_graph(
+            chat_model,
+            min_points=min(2, max_points),
+            max_points=max_points,
+            headings=headings,
+            lead=lead,
+            on_error="keep",
+        )
     except (ImportError, ValueError) as error:  # no such model, or its package is not installed
         fail(_one_line(error), WRONG_USE)
     except Exception as error:  # noqa: BLE001 - a client refuses to be made in a way of its own
         fail(_one_line(error))
     try:
-        answer = asyncio.run(_answer(graph, text))
+        answer = asyncio.run(_answer(graph, text, watch=watch, as_json=as_json))
     except KeyboardInterrupt:
         fail("stopped.", INTERRUPTED)
     except Exception as error:  # noqa: BLE001 - a person reads one line, whatever it was
         fail(_one_line(error))
     if as_json:
-        _print(json.dumps(_as_json(text, answer), ensure_ascii=False, indent=2))
-    else:
-        _print(harmless(answer["answer"]))
+        write(json.dumps(_as_json(text, answer), ensure_ascii=False, indent=2) + "\n")
     errors.print(closing_line(answer), style="dim", markup=False)
+    failed = [point for point in answer["points"] if point["status"] == "failed"]
+    if failed:
+        fail("; ".join(f"point {p['index']} ({p['title']}) could not be written: {p['error']}" for p in failed))
 
 
 @app.command()
 def draw() -> None:
     """Print the graph as a Mermaid diagram."""
-    _print(create_sot_graph(DemoChatModel()).get_graph().draw_mermaid())
+    write(create_sot_graph(DemoChatModel()).get_graph().draw_mermaid())
 
 
 def _question(question: str | None) -> str:
@@ -126,18 +140,32 @@ def _model(name: str | None, base_url: str | None) -> "str | BaseChatModel":
     return DemoChatModel() if name in {None, DEMO} else name
 
 
-async def _answer(graph: Any, question: str) -> dict[str, Any]:
-    """Run the graph and show on a terminal how the points come along."""
-    board = Board()
+async def _answer(graph: Any, question: str, *, watch: bool, as_json: bool) -> dict[str, Any]:
+    """Run the graph, and show it on a terminal while it runs.
+
+    The answer is read on standard output as it is being written, unless it is wanted whole: as JSON, or below a board
+    of all points. Where standard output is no terminal but standard error is, the points' progress shows there.
+    """
+    output = Console(highlight=False)
+    reads = not (as_json or watch)
+    view = Reader(output) if reads and output.is_terminal else Board() if watch else Progress()
+    plain = Plain() if reads and not output.is_terminal else None
+    screen = output if isinstance(view, Reader) else errors
     answer: dict[str, Any] = {}
-    live = Live(board, console=errors, transient=True) if errors.is_terminal else nullcontext()
-    with live:
-        stream = graph.astream({"question": question}, stream_mode=["custom", "values"])
-        async for mode, part in stream:
-            if mode == "custom":
-                board.note(part)
-            else:
+    with live(view, screen) if screen.is_terminal else nullcontext():
+        async for mode, part in graph.astream({"question": question}, stream_mode=["custom", "values"]):
+            if mode == "values":
                 answer = part
+                continue
+            view.note(part)
+            if plain:
+                plain.note(part)
+    if isinstance(view, Reader):
+        view.finish()
+    elif plain:
+        plain.finish()
+    elif watch and not as_json:
+        print_answer(harmless(answer["answer"]), output)
     return answer
 
 
@@ -150,12 +178,6 @@ def _as_json(question: str, answer: dict[str, Any]) -> dict[str, Any]:
         "usage": message.usage_metadata,
         "sot": message.response_metadata["sot"],
     }
-
-
-def _print(text: str) -> None:
-    """Write to standard output, in UTF-8 whatever the locale."""
-    sys.stdout.buffer.write(f"{text.rstrip()}\n".encode("utf-8", "replace"))
-    sys.stdout.buffer.flush()
 
 
 def _one_line(error: Exception) -> str:

@@ -1,16 +1,28 @@
 """How the command line shows an answer that is being written."""
 
+import sys
 import unicodedata
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from rich.console import Console, ConsoleOptions, RenderResult
+from rich.live import Live
 from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
 from sot_graph.streaming import SotEvent
 
-SIGNS = {"written": ("✓", "green"), "truncated": ("✂", "yellow"), "failed": ("✗", "red")}
+SIGNS = {
+    "waiting": ("·", "dim"),
+    "writing": ("…", "cyan"),
+    "written": ("✓", "green"),
+    "truncated": ("✂", "yellow"),
+    "failed": ("✗", "red"),
+}
+MOST_LINES = 5
+"""How many lines of a point's text are shown at the most where all points are shown at once."""
 
 
 def harmless(text: str) -> str:
@@ -18,52 +30,146 @@ def harmless(text: str) -> str:
     return "".join(c for c in text if c in "\n\t" or unicodedata.category(c) not in {"Cc", "Cs"})
 
 
-class Board:
-    """All points side by side, each with the end of what has been written of it so far."""
+class Progress:
+    """A line for each point: waiting, writing (with its tokens so far), done, failed."""
 
     def __init__(self) -> None:
         self.titles: list[str] | None = None
+        self.states: dict[int, str] = {}
+        self.tokens: dict[int, int] = {}
         self.texts: dict[int, str] = {}
-        self.ended: dict[int, str] = {}
-        self._spinner = Spinner("dots")
+        self._attempts: dict[int, int] = {}
+        self._spinner = Spinner("dots", style="cyan")
 
     def note(self, event: SotEvent) -> None:
         """Take in what the graph tells."""
         if event["type"] == "outline":
             self.titles = [harmless(title) for title in event["titles"]]
         elif event["type"] == "token":
-            self.texts[event["index"]] = self.texts.get(event["index"], "") + event["text"]
+            index = event["index"]
+            if self._attempts.get(index) != event["attempt"]:  # a retry begins anew
+                self._attempts[index] = event["attempt"]
+                self.tokens[index], self.texts[index] = 0, ""
+            self.states[index] = "writing"
+            self.tokens[index] += 1
+            self.texts[index] += harmless(event["text"])
         elif event["type"] == "point":
-            self.ended[event["index"]] = event["status"]
+            self.states[event["index"]] = event["status"]
 
-    def __rich_console__(self, _console: Console, options: ConsoleOptions) -> RenderResult:
-        """Draw a line of headline, and a line a point."""
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """Draw the lines."""
         yield self._headline()
-        table = Table.grid(padding=(0, 1), expand=True)
-        table.add_column(width=2, justify="right")
-        table.add_column(width=1)
-        table.add_column(ratio=1, no_wrap=True, overflow="ellipsis")
-        table.add_column(ratio=2, no_wrap=True, overflow="crop")
-        # Two columns' padding and the two narrow columns go off; of the rest the text has two thirds.
-        width = max(8, (options.max_width - 6) * 2 // 3 - 2)
-        for index, title in enumerate(self.titles or [], start=1):
-            sign, style = SIGNS.get(self.ended.get(index, ""), ("…" if index in self.texts else "·", "cyan"))
-            tail = Text(" ".join(harmless(self.texts.get(index, "")).split()))
-            if (excess := tail.cell_len - width) > 0:
-                tail = Text("…") + tail[excess + 1 :]
-            tail.stylize("dim")
-            table.add_row(str(index), Text(sign, style=style), Text(title), tail)
-        yield table
+        if self.titles:
+            yield self._table(self.titles, console, options)
 
     def _headline(self) -> Spinner:
-        if self.titles is None:
-            self._spinner.update(text=Text("outline", style="bold"))
-        elif not self.titles:
-            self._spinner.update(text=Text("direct answer", style="bold"))
-        else:
-            text = f"{len(self.ended)} of {len(self.titles)} points"
-            self._spinner.update(text=Text(text, style="bold"))
+        ended = sum(state not in {"waiting", "writing"} for state in self.states.values())
+        words = f"{ended} of {len(self.titles)} points" if self.titles else "direct answer"
+        self._spinner.update(text=Text("outline" if self.titles is None else words, style="dim"))
         return self._spinner
+
+    def _table(self, titles: list[str], _console: Console, options: ConsoleOptions) -> Table:
+        table = _grid(options)
+        table.add_column(no_wrap=True, overflow="ellipsis", max_width=max(8, options.max_width - 26))
+        table.add_column(no_wrap=True, style="dim")
+        for index, title in enumerate(titles, start=1):
+            state = self.states.get(index, "waiting")
+            told = f"{state}, {self.tokens[index]} tokens" if index in self.tokens else state
+            table.add_row(str(index), _sign(state), Text(title), told)
+        return table
+
+
+class Board(Progress):
+    """All points at once, each with the end of its text so far."""
+
+    def _table(self, titles: list[str], console: Console, options: ConsoleOptions) -> Table:
+        table = _grid(options)
+        title_width = max(8, min(max(map(_cells, titles)), options.max_width // 3))
+        text_width = max(8, options.max_width - title_width - 8)
+        table.add_column(no_wrap=True, overflow="ellipsis", width=title_width)
+        table.add_column(no_wrap=True, overflow="crop", width=text_width)
+        lines = max(1, min(MOST_LINES, (options.size.height - 3) // len(titles)))
+        for index, title in enumerate(titles, start=1):
+            state = self.states.get(index, "waiting")
+            wrapped = Text(" ".join(self.texts.get(index, "").split()), style="dim").wrap(console, text_width)
+            shown = [*wrapped[-lines:], *[Text()] * (lines - len(wrapped))]
+            table.add_row(str(index), _sign(state), Text(title), Text("\n").join(shown))
+        return table
+
+
+class Reader(Progress):
+    """The answer's text in reading order, and below it a line for each point.
+
+    Lines of text that are complete are printed for good, above what is redrawn.
+    """
+
+    def __init__(self, console: Console) -> None:
+        super().__init__()
+        self._console = console
+        self._line = ""
+
+    def note(self, event: SotEvent) -> None:
+        """Take in what the graph tells."""
+        if event["type"] == "answer":
+            self._read(harmless(event["text"]).expandtabs(4))
+        else:
+            super().note(event)
+
+    def finish(self) -> None:
+        """Print the last line."""
+        self._console.print(Text(self._line))
+
+    def _read(self, text: str) -> None:
+        *ended, self._line = (self._line + text).split("\n")
+        for line in ended:
+            self._console.print(Text(line))
+        wrapped = Text(self._line).wrap(self._console, self._console.width)
+        if len(wrapped) > 1:
+            # From the raw line, because wrapping takes white space off the end, and more text may follow there.
+            self._line = self._line[self._line.rindex(wrapped[-1].plain) :]
+            for full in wrapped[:-1]:
+                self._console.print(full)
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """Draw the line that is being written, and the points' lines."""
+        if self._line:
+            yield Text(self._line)
+        yield Text()
+        yield from super().__rich_console__(console, options)
+
+
+class Plain:
+    """The answer's text as it comes, for a pipe or a file."""
+
+    def note(self, event: SotEvent) -> None:
+        """Take in what the graph tells."""
+        if event["type"] == "answer":
+            write(harmless(event["text"]))
+
+    def finish(self) -> None:
+        """End the last line."""
+        write("\n")
+
+
+@contextmanager
+def live(view: Progress, console: Console) -> Iterator[None]:
+    """Redraw a view on a terminal while it changes, and leave nothing of it behind."""
+    with Live(view, console=console, transient=True, refresh_per_second=12):
+        yield
+
+
+def write(text: str) -> None:
+    """Write to standard output, in UTF-8 whatever the locale."""
+    sys.stdout.buffer.write(text.encode("utf-8", "replace"))
+    sys.stdout.buffer.flush()
+
+
+def print_answer(text: str, console: Console) -> None:
+    """Print a whole answer, broken at words on a terminal."""
+    if console.is_terminal:
+        console.print(Text(text))
+    else:
+        write(f"{text}\n")
 
 
 def closing_line(answer: dict[str, Any]) -> str:
@@ -81,3 +187,20 @@ def closing_line(answer: dict[str, Any]) -> str:
         f"one after the other {sot['sequential_seconds']:.1f} s",
     ]
     return " · ".join(parts)
+
+
+def _grid(options: ConsoleOptions) -> Table:
+    table = Table.grid(padding=(0, 1))
+    table.width = options.max_width
+    table.add_column(width=2, justify="right", style="dim")
+    table.add_column(width=1)
+    return table
+
+
+def _sign(state: str) -> Text:
+    sign, style = SIGNS[state]
+    return Text(sign, style=style)
+
+
+def _cells(text: str) -> int:
+    return Text(text).cell_len

@@ -60,11 +60,13 @@ def test_a_failed_run_is_one_readable_line(server: FakeOpenAI) -> None:
     assert "Traceback" not in done.stderr
 
 
-def test_a_failed_point_is_told(server: FakeOpenAI) -> None:
+def test_a_failed_point_is_told_and_the_others_are_printed(server: FakeOpenAI) -> None:
     server.script = lambda asked: Reply(status=401) if asked.title == TITLES[0] else usual(asked)
     done = ask(QUESTION, "--model", "m", "--base-url", server.url)
     assert done.returncode == 1
-    assert TITLES[0] in done.stderr
+    assert f"point 1 ({TITLES[0]}) could not be written" in done.stderr
+    assert "4 points, 1 failed" in done.stderr
+    assert done.stdout.count("there is this to say") == 3
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "ascii"])

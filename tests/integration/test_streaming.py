@@ -135,11 +135,15 @@ async def test_a_failed_point_is_left_out(server: FakeOpenAI, listen: Listen) ->
 
 async def test_an_error_comes_after_what_could_be_read(server: FakeOpenAI) -> None:
     server.script = lambda asked: Reply(status=401) if asked.title == TITLES[1] else usual(asked)
-    pieces = astream_answer(create_sot_graph(server.model()), QUESTION)
-    read = await anext(pieces)
+    read: list[str] = []
+
+    async def read_on() -> None:
+        async for piece in astream_answer(create_sot_graph(server.model()), QUESTION):
+            read.append(piece)  # noqa: PERF401 - the list has to outlive the error
+
     with pytest.raises(ExpansionError):
-        read += "".join([piece async for piece in pieces])
-    assert read.startswith(f"About {TITLES[0].lower()} there is this to say.")
+        await read_on()
+    assert "".join(read).startswith(f"About {TITLES[0].lower()} there is this to say.")
 
 
 # --- retries -------------------------------------------------------------------------------------

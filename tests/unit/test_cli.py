@@ -82,7 +82,7 @@ def test_wrong_use_ends_with_2(arguments: list[str], says: str) -> None:
 
 
 def test_a_failed_run_ends_with_1_and_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def answer(*_: Any) -> Any:
+    async def answer(*_: Any, **__: Any) -> Any:
         message = "The first line.\nAnd a second\x1b[31m."
         raise RuntimeError(message)
 
@@ -93,7 +93,7 @@ def test_a_failed_run_ends_with_1_and_one_line(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_ctrl_c_ends_with_130_and_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def answer(*_: Any) -> Any:
+    async def answer(*_: Any, **__: Any) -> Any:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(cli, "_answer", answer)
@@ -108,6 +108,16 @@ def test_models_are_found_in_their_order(monkeypatch: pytest.MonkeyPatch) -> Non
     assert cli._model("anthropic:some", None) == "anthropic:some"  # noqa: SLF001
     monkeypatch.setenv("SOT_MODEL", "nobody:knows")
     assert "model='nobody:knows'" in run("ask", QUESTION).stderr
+
+
+def test_watch_prints_the_answer_after_the_board() -> None:
+    assert run("ask", QUESTION, "--watch").stdout == run("ask", QUESTION).stdout
+
+
+def test_a_lead_comes_first() -> None:
+    plain, led = run("ask", QUESTION).stdout, run("ask", QUESTION, "--lead").stdout
+    assert led.endswith(plain)
+    assert len(led) > len(plain)
 
 
 def test_draw_prints_mermaid() -> None:

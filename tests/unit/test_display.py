@@ -1,0 +1,93 @@
+"""What a terminal shows, at any width, with long titles and wide characters."""
+
+import io
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from rich.cells import cell_len
+from rich.console import Console
+
+from sot_graph.display import Board, Progress, Reader
+
+TITLES = [
+    "A title that is much longer than any title that a model should ever give to a point of an outline",
+    "睡眠の質を高めるための基本的な習慣について",
+    "Less caffeine 😴 in the evening",
+    *(f"Point {number}" for number in range(4, 11)),
+]
+
+
+def terminal(width: int, height: int = 30) -> Console:
+    return Console(file=io.StringIO(), width=width, height=height, force_terminal=True, color_system=None)
+
+
+def drawn(view: Progress, console: Console) -> list[str]:
+    with console.capture() as capture:
+        console.print(view)
+    return capture.get().splitlines()
+
+
+def token(index: int, text: str, attempt: int = 1) -> Any:
+    return {"type": "token", "index": index, "text": text, "attempt": attempt}
+
+
+def shown(view: Progress) -> Progress:
+    view.note({"type": "outline", "titles": TITLES})
+    for index in range(1, 10):
+        for _ in range(40):
+            view.note(token(index, "word 言葉 "))
+    view.note({"type": "point", "index": 1, "status": "written"})
+    view.note({"type": "point", "index": 2, "status": "truncated"})
+    view.note({"type": "point", "index": 3, "status": "failed"})
+    return view
+
+
+@pytest.mark.parametrize("width", [20, 40, 80, 200])
+@pytest.mark.parametrize("kind", [Progress, Board, Reader])
+def test_nothing_runs_over_the_edge(kind: type[Progress], width: int) -> None:
+    console = terminal(width)
+    view = Reader(console) if kind is Reader else kind()
+    lines = drawn(shown(view), console)
+    assert all(cell_len(line) <= width for line in lines)
+    assert len(lines) < console.height
+
+
+def test_each_point_has_a_line_that_says_how_it_stands() -> None:
+    lines = [line for line in drawn(shown(Progress()), terminal(100)) if line[:2].strip().isdigit()]
+    assert [line.split()[1] for line in lines] == ["✓", "✂", "✗", *["…"] * 6, "·"]
+    assert "written, 40 tokens" in lines[0]
+    assert "writing, 40 tokens" in lines[3]
+    assert "waiting" in lines[9]
+
+
+def test_before_the_outline_and_without_one() -> None:
+    view = Progress()
+    assert "outline" in "".join(drawn(view, terminal(80)))
+    view.note({"type": "outline", "titles": []})
+    assert "direct answer" in "".join(drawn(view, terminal(80)))
+
+
+def test_a_retry_begins_anew_on_the_board() -> None:
+    board = Board()
+    board.note({"type": "outline", "titles": ["One"]})
+    board.note(token(1, "first try"))
+    board.note(token(1, "second", attempt=2))
+    text = "".join(drawn(board, terminal(80)))
+    assert "second" in text
+    assert "first" not in text
+
+
+@settings(deadline=None)
+@given(st.lists(st.text(st.sampled_from("ab \n言😴-"), max_size=30), max_size=20), st.sampled_from([20, 33, 80]))
+def test_the_reader_prints_the_text_whatever_its_pieces(pieces: list[str], width: int) -> None:
+    console = terminal(width)
+    reader = Reader(console)
+    with console.capture() as capture:
+        for piece in pieces:
+            reader.note({"type": "answer", "text": piece})
+        reader.finish()
+    printed = capture.get()
+    assert all(cell_len(line) <= width for line in printed.splitlines())
+    assert "".join(printed.split()) == "".join("".join(pieces).split())
