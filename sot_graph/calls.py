@@ -80,6 +80,9 @@ def prepare_model(model: str | BaseChatModel, option: str = "model") -> BaseChat
         ValueError: `init_chat_model` knows no such model.
     """
     if isinstance(model, str):
+        if not model.strip():
+            msg = f"{option} is blank: give the name of a model, such as 'openai:gpt-5.5'."
+            raise ValueError(msg)
         from langchain.chat_models import init_chat_model  # noqa: PLC0415 - slow, and needed only here
 
         model = init_chat_model(model)
@@ -89,7 +92,13 @@ def prepare_model(model: str | BaseChatModel, option: str = "model") -> BaseChat
             f"'openai:gpt-5.5', not {type(model).__name__}."
         )
         raise TypeError(msg)
-    return model.model_copy(update=_overrides(model))
+    changes = _overrides(model)
+    return model.model_copy(update=changes) if changes else model
+
+
+def unstreamed(model: BaseChatModel) -> BaseChatModel:
+    """The same model, not streamed where somebody streams the graph: OpenAI's client warns at a streamed schema."""
+    return model.model_copy(update={"disable_streaming": True}) if hasattr(model, "root_client") else model
 
 
 def _overrides(model: BaseChatModel) -> dict[str, Any]:

@@ -111,9 +111,9 @@ def draw() -> None:
 def _question(question: str | None) -> str:
     """The question, from the command line or from standard input."""
     if question in {None, "-"}:
-        if question is None and sys.stdin.isatty():
+        if question is None and sys.stdin and sys.stdin.isatty():
             fail("what is the question? Give it as an argument, or on standard input.", WRONG_USE)
-        question = sys.stdin.read()
+        question = sys.stdin.buffer.read().decode("utf-8", "replace") if sys.stdin else ""
     if not question or not question.strip():
         fail("the question is blank.", WRONG_USE)
     return question.strip()
@@ -188,4 +188,8 @@ def _one_line(error: Exception) -> str:
 
 def main() -> None:
     """Run the command line."""
-    app()
+    try:
+        app()
+    except OSError as error:  # standard output is closed or full
+        errors.print(f"sot-graph: {error}", style="red", markup=False)
+        sys.exit(1)

@@ -9,7 +9,7 @@ from langchain_core.runnables import RunnableConfig
 from sot_graph.calls import areply, call_config, reply
 from sot_graph.ending import answer_update
 from sot_graph.prompt import GAP, RULE, continuing, lay_out
-from sot_graph.reading import Voice
+from sot_graph.reading import Voice, recall_opening
 from sot_graph.stage import Stage
 from sot_graph.state import SotState, Update
 from sot_graph.usage import record_call
@@ -27,6 +27,7 @@ class Direct(Stage[SotState, Update]):
     def run(self, given: SotState, config: RunnableConfig) -> Update:
         """Answer the question."""
         began = time.time()
+        recall_opening(given.get("opening"), config)
         with Voice(PLACE, config) as voice:
             call = call_config(config, "direct answer", "direct")
             message = reply(self.model, self._prompt(given, voice.begun), call, voice.hear)
@@ -35,6 +36,7 @@ class Direct(Stage[SotState, Update]):
     async def arun(self, given: SotState, config: RunnableConfig) -> Update:
         """Answer the question; see `run`."""
         began = time.time()
+        recall_opening(given.get("opening"), config)
         with Voice(PLACE, config) as voice:
             call = call_config(config, "direct answer", "direct")
             message = await areply(self.model, self._prompt(given, voice.begun), call, voice.hear)

@@ -177,7 +177,8 @@ def closing_line(answer: dict[str, Any]) -> str:
     message = answer["messages"][-1]
     sot = message.response_metadata["sot"]
     failed = sum(point["status"] == "failed" for point in answer["points"])
-    points = f"{len(answer['points'])} points" if answer["points"] else "direct answer"
+    count = len(answer["points"])
+    points = f"{count} point{'s' if count > 1 else ''}" if count else "direct answer"
     tokens = (message.usage_metadata or {}).get("total_tokens")
     parts = [
         f"{points}, {failed} failed" if failed else points,

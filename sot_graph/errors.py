@@ -12,7 +12,8 @@ the point says so in its `error`.
 """
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from sot_graph.state import Point
@@ -33,6 +34,10 @@ class ReplyError(SotError):
     def __init__(self, message: str, *, is_retryable: bool) -> None:
         super().__init__(message)
         self.is_retryable = is_retryable
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # The default would leave the keyword out.
+        return partial(type(self), is_retryable=self.is_retryable), self.args
 
 
 class ExpansionError(SotError):

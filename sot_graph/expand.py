@@ -17,7 +17,7 @@ from langgraph.types import Command, Send
 from sot_graph.calls import areply, call_config, is_truncated, reply
 from sot_graph.errors import ReplyError
 from sot_graph.prompt import GAP, RULE, continuing, digest, lay_out
-from sot_graph.reading import OPENING, Reading, Voice, reading_of, said_before
+from sot_graph.reading import OPENING, Reading, Voice, reading_of, recall_opening, said_before
 from sot_graph.stage import Stage, read_state
 from sot_graph.state import Point, PointTask, SotState, Update, merge_points
 from sot_graph.streaming import PointEvent, TokenEvent, emit
@@ -47,12 +47,13 @@ def expand_instruction(task: PointTask, *, opening: str = "", begun: str = "") -
     return (
         f"{RULE}\n"
         f"{f'The answer to the question above opens with this text:{GAP}{opening}{GAP}' if opening else ''}"
-        "The answer to the question above is made of the points below, and each of them is being written at this "
-        "moment by somebody else who sees this same page:\n\n"
+        "The answer to the question above is made of the points below. You write one of them; at the same time the "
+        "others are being written by others, who see this same page:\n\n"
         f"{outline}\n\n"
-        "Write the text of one point, so that the texts read as one answer when they are put together. One or two "
-        "sentences, unless you were told before how long or in what form to answer. Begin with the text itself, "
-        "without a number, a title or an introduction, and keep out what belongs to the other points.\n\n"
+        "Write your point's text, in the language of the question, so that all texts read as one answer when they "
+        "are put together. One or two sentences, unless you were told before how long or in what form to answer. "
+        "Begin with the text itself, without a number, a title or an introduction, and keep out what belongs to the "
+        "other points.\n\n"
         f"{continuing(begun) if begun else ''}"
         f"{YOUR_POINT} {task['index']}: {task['title']}"
     )
@@ -142,6 +143,7 @@ class Expand(Stage[PointTask, Update]):
         return lay_out(self.system_prompt, read_state(config, "messages"), instruction)
 
     def _voice(self, task: PointTask, config: RunnableConfig) -> Voice:
+        recall_opening(read_state(config, "opening"), config)
         front = partial(echo_length, task["index"], task["title"])
         return Voice(task["index"], config, front, heading=self._heading(task["title"]), muted=self.muted)
 

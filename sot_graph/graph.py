@@ -1,12 +1,13 @@
 """The graph: options in, wired graph out."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterator, Mapping, Sequence
 from importlib.metadata import version
 from typing import Any, Literal, cast
 
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import SystemMessage
 from langchain_core.runnables import Runnable, RunnableConfig, RunnableLambda
+from langchain_core.runnables.config import var_child_runnable_config
 from langchain_core.runnables.graph import Graph
 from langgraph.cache.base import BaseCache
 from langgraph.graph import END, START, StateGraph
@@ -74,7 +75,8 @@ def create_sot_graph(  # noqa: PLR0913 - one option each, keyword-only
         retry_policy: Of the model calls. The default makes three attempts, and only at what may pass (see
             `is_transient` in `sot_graph.calls`). It is the one layer that retries: the client's own `max_retries` is
             set to 0 in the graph's copy of your model.
-        cache_policy: Of the model calls, as they are nodes; it needs a `cache`.
+        cache_policy: Of the outline's, the opening's and the points' calls, as they are nodes; it needs a `cache`. A
+            point that comes out of the cache is read when the others have been written.
         checkpointer: Makes threads, and `invoke(None, config)` after a failure, which asks for no written point again.
             Leave it out where a parent graph has one.
         store: As for any graph.
@@ -107,6 +109,9 @@ def create_sot_graph(  # noqa: PLR0913 - one option each, keyword-only
     if headings and merge is not None:
         msg = "headings is for the default merge; a merge of your own has the titles in its points."
         raise ValueError(msg)
+    if not isinstance(cache_policy, CachePolicy | None):
+        msg = f"cache_policy must be a langgraph CachePolicy, not {type(cache_policy).__name__}."
+        raise TypeError(msg)
     writer = prepare_model(model)
     outliner = prepare_model(skeleton_model, "skeleton_model") if skeleton_model is not None else writer
     system = _system_message(system_prompt)
@@ -153,12 +158,7 @@ def create_sot_graph(  # noqa: PLR0913 - one option each, keyword-only
         error_handler=cast("Any", expand.keep_failure),  # add_node has no type for a handler that takes the error
         cache_policy=keyed(cache_policy, writer, system, ("index", "outline", "context")),
     )
-    builder.add_node(
-        "direct",
-        Direct(writer, system_prompt=system),
-        retry_policy=retry,
-        cache_policy=keyed(cache_policy, writer, system, ("messages",)),
-    )
+    builder.add_node("direct", Direct(writer, system_prompt=system), retry_policy=retry)
     builder.add_node(
         "merge",
         Merge(_runnable("merge", merge), headings=headings, keep=on_error == "keep"),
@@ -184,25 +184,28 @@ class _ReadAloud(SotGraph):
     All other ways to run a graph (`invoke`, `batch`, as a node of a parent, ...) go through these two.
     """
 
+    reads_aloud = True
+
     def stream(
         self,
         input: Any,  # noqa: A002 - the engine's signature, less its overloads
         config: RunnableConfig | None = None,
         **kwargs: Any,
     ) -> Iterator[Any]:
-        places = (config or {}).get("max_concurrency")
-        config, reading = self._read(config, kwargs.get("stream_mode"), places)
-        if places:
-            # The reading counts the places. The engine's own limit is the size of its pool of threads, and of these a
-            # streamed run takes one to wait for what is streamed: with a limit of 1, nothing else would ever run.
-            config["max_concurrency"] = places + SPARE_PLACES
+        outer = var_child_runnable_config.get()
+        limits = (given.get("max_concurrency") for given in (config, outer, self.config) if given)
+        places = next(limit for limit in limits if limit)
+        config, reading = self._read(config, kwargs, places)
+        # The reading counts the places. The engine's own limit is the size of its pool of threads, and of these a
+        # streamed run takes one to wait for what is streamed: with a limit of 1, nothing else would ever run.
+        config["max_concurrency"] = places + SPARE_PLACES
         parts = cast("Generator[Any, None, None]", super().stream(input, config, **kwargs))
         try:
             for part in parts:  # noqa: UP028 - `yield from` would close the parts before the reading is stopped
                 yield part
         finally:
             # A sync run cannot be cancelled: closing it waits for its model calls, which see this at their next token.
-            reading.stopped = True
+            reading.stop.set()
             parts.close()
 
     def astream(
@@ -211,14 +214,15 @@ class _ReadAloud(SotGraph):
         config: RunnableConfig | None = None,
         **kwargs: Any,
     ) -> AsyncIterator[Any]:
-        config, _ = self._read(config, kwargs.get("stream_mode"))
+        config, _ = self._read(config, kwargs)
         return super().astream(input, config, **kwargs)
 
     def _read(
-        self, config: RunnableConfig | None, modes: Any, places: int | None = None
+        self, config: RunnableConfig | None, options: Mapping[str, Any], places: int | None = None
     ) -> tuple[RunnableConfig, Reading]:
         first = OPENING if "lead" in self.nodes else OPENING + 1
-        return with_reading(config, modes or self.stream_mode, first=first, places=places)
+        modes = (options.get("stream_mode") or self.stream_mode, options.get("print_mode") or ())
+        return with_reading(config, modes, first=first, places=places)
 
     def get_graph(self, config: RunnableConfig | None = None, *, xray: int | bool = False) -> Graph:
         return _without_handlers(super().get_graph(config, xray=xray))

@@ -18,9 +18,9 @@ from sot_graph.usage import record_call
 
 LEAD = (
     f"{RULE}\n"
-    "Write only the opening of the answer to the question above: one sentence, two at the most, and no more than 30 "
-    "words. It leads into the subject and is true of the whole of it. What follows is being written by others, so do "
-    "not announce it, list nothing, and do not ask anything back."
+    "Write only the opening of the answer to the question above, in the language of the question: one sentence, two at "
+    "the most, and no more than 30 words. It leads into the subject and is true of the whole of it. What follows is "
+    "being written by others, so do not announce it, list nothing, and do not ask anything back."
 )
 
 

@@ -11,6 +11,8 @@ from typing import Any, NamedTuple
 
 from pydantic_core import from_json
 
+from sot_graph.live import THOUGHT
+
 READ_LIMIT = 30_000
 """How many characters of a model's outline are read. An honest outline has a few hundred."""
 TITLE_LIMIT = 200
@@ -81,17 +83,26 @@ _LEFT_EDGES = " :;,|"
 _RIGHT_EDGES = " :;,.|-–—…"  # noqa: RUF001 - as models write
 
 
+FEWEST_BARE_LINES = 3
+_BARE_TITLE = re.compile(r"\s*[^\s.:!?](?:[^.:!?]|\.(?=\w)){2,60}\s*$")
+_NONE = re.compile(r"[\s*_\"'`#-]*none\b", re.IGNORECASE)
+
+
 def read_outline(text: str) -> list[str]:
     """Read the titles of an outline out of a model's text, whatever form it has.
 
     Reads JSON, and lists with `1.` `1)` `1、` `-` `*` `•`, with headings or bold lines, on many lines or one, inside
-    a fence, below a preamble and above an afterword. Sub-points are left out. Never raises.
+    a fence, below a preamble and above an afterword; else short lines with no marker at all. Sub-points are left out,
+    and so are a reasoning model's thoughts. Never raises.
 
     Returns:
-        Clean titles in order, each once; `[]` when the text holds no list.
+        Clean titles in order, each once; `[]` when the text holds no list, or begins with NONE.
     """
-    blocks = _split_fences(text[:READ_LIMIT].split("\n"))
-    readings = (clean_titles(read(block)) for read in (_list, _lone_bullet) for block in blocks)
+    text = text[:READ_LIMIT].rpartition(THOUGHT)[2]
+    if _NONE.match(text):
+        return []
+    blocks = _split_fences(text.split("\n"))
+    readings = (clean_titles(read(block)) for read in (_list, _lone_bullet, _bare_lines) for block in blocks)
     return next(filter(None, readings), [])
 
 
@@ -154,6 +165,13 @@ def _lone_bullet(lines: list[str]) -> list[str]:
     return [text for style, text in _marked(lines) if style.kind is _Kind.BULLET][:1]
 
 
+def _bare_lines(lines: list[str]) -> list[str]:
+    """Short lines without any marker, where there are several and nothing else."""
+    titles = [line for line in lines if line.strip()]
+    are_titles = len(titles) >= FEWEST_BARE_LINES and all(map(_BARE_TITLE.match, titles))
+    return titles if are_titles else []
+
+
 def _from_json(text: str) -> list[str]:
     """Titles from JSON, which may be cut off or wrapped in talk."""
     starts = (match.start(1) for match in islice(_JSON.finditer(text), _JSON_TRIES))
@@ -175,6 +193,8 @@ def _parse(text: str) -> Any:
 def _titles_in(value: Any) -> list[str]:
     """The titles of a JSON value: those of its list, or of the first list within it."""
     if isinstance(value, dict):
+        if all(isinstance(item, str) for item in value.values()):  # {"1": "This", "2": "That"}, or a list in a string
+            return list(value.values()) if len(value) > 1 else _from_lines("".join(value.values()).split("\n"))
         return next(filter(None, map(_titles_in, value.values())), [])
     if not isinstance(value, list):
         return []

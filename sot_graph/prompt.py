@@ -82,7 +82,7 @@ def open_turn(state: SotState) -> Turn:
     if not question.strip():
         msg = "There is nothing to answer: `question` is blank. Leave it out to answer the last of `messages`."
         raise ValueError(msg)
-    if messages and isinstance(messages[-1], HumanMessage) and messages[-1].text == question:
+    if messages and isinstance(messages[-1], HumanMessage) and messages[-1].text.strip() == question.strip():
         return Turn(question, messages, [], outline)
     # As a dict, because the engine streams every message object that a node returns, and this is not the answer's.
     added = [{"role": "user", "content": question}]

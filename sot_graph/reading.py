@@ -16,12 +16,13 @@ from langchain_core.callbacks import BaseCallbackHandler, BaseCallbackManager
 from langchain_core.messages import AIMessageChunk
 from langchain_core.outputs import ChatGenerationChunk, LLMResult
 from langchain_core.runnables import RunnableConfig
+from langchain_core.runnables.config import var_child_runnable_config
 from langgraph.constants import TAG_NOSTREAM
 from langgraph.errors import GraphBubbleUp
 
 from sot_graph.live import LiveText
 from sot_graph.prompt import GAP
-from sot_graph.streaming import AnswerEvent, emit
+from sot_graph.streaming import STOP, AnswerEvent, emit
 
 KEY = "__sot_reading"
 """Where a run's config holds its `Reading`; the engine keeps keys with two underscores to itself."""
@@ -39,17 +40,18 @@ class Stopped(GraphBubbleUp):
 class Reading:
     """What one run of the graph has said so far, and whose turn it is."""
 
-    def __init__(self, *, custom: bool, first: int, places: int | None) -> None:
+    def __init__(self, *, custom: bool, first: int, places: int | None, stop: threading.Event) -> None:
         """Begin to read.
 
         Args:
             custom: Whether somebody listens to the events of `stream_mode="custom"`.
             first: The place of the part that speaks first.
             places: How many calls a sync run may have in flight; None for all of them.
+            stop: Set when nobody listens any more.
         """
+        self.stop = stop
         self.custom = custom
         self.places: AbstractContextManager[Any] = threading.Semaphore(places) if places else nullcontext()
-        self.stopped = False
         self.message_id = f"sot-{uuid4()}"
         self._turn = first
         self._lock = threading.Lock()
@@ -95,10 +97,13 @@ class Reading:
         return first
 
     def recall(self, texts: Mapping[int, str], config: RunnableConfig) -> None:
-        """Take in the parts that were written before a run was broken off: they come out at once."""
+        """Take in parts that were written before this run, or that no task of it has written."""
+        if not self.is_heard(config):
+            return
         with self._lock:
-            self._waiting.update(texts)
-            self._ended.update(texts)
+            new = {place: text for place, text in texts.items() if place not in self._ended}
+            self._waiting.update(new)
+            self._ended.update(new)
             self._speak(config)
 
     def finish(self, answer: str, config: RunnableConfig) -> None:
@@ -185,7 +190,7 @@ class Voice:
 
     def hear(self, piece: str) -> None:
         """Take in a piece of what the model writes."""
-        if (reading := reading_of(self.config)) is not None and reading.stopped:
+        if (reading := reading_of(self.config)) is not None and reading.stop.is_set():
             raise Stopped
         self._pass_on(self.live.feed(piece))
 
@@ -211,6 +216,12 @@ def reading_of(config: RunnableConfig) -> Reading | None:
     return reading
 
 
+def recall_opening(opening: str | None, config: RunnableConfig) -> None:
+    """Say the opening if no task of this run has: an earlier run wrote it, or it came out of a cache."""
+    if reading := reading_of(config):
+        reading.recall({OPENING: opening or ""}, config)
+
+
 def answer_id(config: RunnableConfig) -> str | None:
     """The id of the answer's message. Its pieces were streamed with it, so the engine does not send it once more."""
     reading = reading_of(config)
@@ -234,7 +245,7 @@ def place_of(config: RunnableConfig) -> Iterator[None]:
     """Hold one of the places that a sync run has for its calls."""
     reading = reading_of(config)
     with reading.places if reading else nullcontext():
-        if reading and reading.stopped:
+        if reading and reading.stop.is_set():
             raise Stopped
         yield
 
@@ -242,12 +253,25 @@ def place_of(config: RunnableConfig) -> Iterator[None]:
 def with_reading(
     config: RunnableConfig | None, modes: Any, *, first: int, places: int | None = None
 ) -> tuple[RunnableConfig, Reading]:
-    """A run's config with a reading of its own, and that reading."""
+    """A run's config with a reading of its own, and that reading.
+
+    Args:
+        config: The caller's.
+        modes: What the caller streams (`stream_mode`, `print_mode`), each one mode or several.
+        first: The place of the part that speaks first.
+        places: How many calls a sync run may have in flight.
+    """
     config = config or {}
     configurable = config.get("configurable") or {}
-    own = {modes} if isinstance(modes, str) else set(modes)
-    outer = getattr(configurable.get("__pregel_stream"), "modes", ())  # there when a parent streams its subgraphs
-    reading = Reading(custom="custom" in own.union(outer), first=first, places=places)
+    outer = (var_child_runnable_config.get() or {}).get("configurable") or {}  # of a node that passes no config on
+    around = {**outer, **configurable}.get("__pregel_stream")  # there when a parent streams its subgraphs
+    heard = {mode for given in modes for mode in ([given] if isinstance(given, str) else given)}
+    reading = Reading(
+        custom="custom" in heard.union(getattr(around, "modes", ())),
+        first=first,
+        places=places,
+        stop=configurable.get(STOP) or outer.get(STOP) or threading.Event(),
+    )
     return {**config, "configurable": {**configurable, KEY: reading}}, reading
 
 

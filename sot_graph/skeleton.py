@@ -8,6 +8,7 @@ import json
 import logging
 import time
 from collections.abc import Sequence
+from http import HTTPStatus
 from typing import Any, Literal
 
 from langchain_core.language_models import BaseChatModel
@@ -17,7 +18,7 @@ from langchain_core.runnables import Runnable, RunnableConfig
 from langgraph.types import Overwrite
 from pydantic import BaseModel, Field
 
-from sot_graph.calls import call_config, http_status, is_transient
+from sot_graph.calls import call_config, http_status, is_transient, unstreamed
 from sot_graph.outline import clean_titles, read_outline
 from sot_graph.prompt import RULE, Turn, lay_out, open_turn
 from sot_graph.stage import Stage
@@ -54,7 +55,7 @@ def skeleton_instruction(min_points: int, max_points: int, *, may_decline: bool,
         "Do not answer yet. Plan the answer to the question above: list the points that it will consist of.",
         "Afterwards each point is written on its own, at the same time as all the others. Therefore:",
         f"- give {count} points, in the order in which they should be read;",
-        "- name each one in three to five words, and write nothing but the names;",
+        "- name each one in three to five words, in the language of the question;",
         "- let the points cover the whole question without overlapping;",
         "- choose them so that none needs the text of another to be written.",
     ]
@@ -89,8 +90,7 @@ class Skeleton(Stage[SotState, Update]):
         max_points: int,
         opened: bool,
     ) -> None:
-        # The outline is of use only as a whole: also where somebody streams the graph, this call is not streamed.
-        self.model = model.model_copy(update={"disable_streaming": True})
+        self.model = unstreamed(model)
         self.structured = _with_schema(self.model)
         self.route = route
         self.system_prompt = system_prompt
@@ -178,22 +178,28 @@ def _with_schema(model: BaseChatModel) -> Runnable[Any, Any] | None:
     """The model bound to the outline's schema; None for a model that cannot be."""
     try:
         return model.with_structured_output(Outline, include_raw=True)
-    except NotImplementedError:
+    except Exception as error:  # noqa: BLE001 - models say in many ways that they cannot
+        logger.debug("No structured output from %s: %s", type(model).__name__, error)
         return None
 
 
 def _read_result(result: Any) -> Outlined:
     """Take the titles out of whatever a model gave: an outline, raw text, or nothing."""
-    raw: AIMessage | None = None
+    raw: Any = None
     if isinstance(result, dict) and "raw" in result:
         raw, result = result["raw"], result.get("parsed")
     elif isinstance(result, AIMessage):
         raw, result = result, None
+    reply = raw if isinstance(raw, AIMessage) else None
     if isinstance(result, Outline):
-        return result.points, raw
-    if result is not None:
-        return read_outline(json.dumps(result, default=str)), raw
-    return (read_outline(_text(raw)) if raw is not None else []), raw
+        titles = result.points
+        # A whole list in one title is what small models make of a schema.
+        return (titles if len(titles) > 1 else read_outline("\n".join(titles)) or titles), reply
+    if result is None:
+        result = _text(reply) if reply else raw
+    if result is None:
+        return [], reply
+    return read_outline(result if isinstance(result, str) else json.dumps(result, default=str)), reply
 
 
 def _text(raw: AIMessage) -> str:
@@ -216,13 +222,18 @@ def _salvage(error: Exception) -> Outlined | None:
     if (reply := _reply_within(error)) is not None:
         return read_outline(_text(reply)), reply
     status = http_status(error)
-    if status in SCHEMA_REFUSALS and any(word in str(error).lower() for word in SCHEMA_WORDS):
+    said = str(error).lower()
+    if status in SCHEMA_REFUSALS and any(word in said for word in SCHEMA_WORDS):
         return None
-    if status is None and isinstance(error, ValueError | NotImplementedError) and not is_transient(error):
-        return None  # about parsing: no error of the network is one of these
+    if status == HTTPStatus.INTERNAL_SERVER_ERROR and ("response_format" in said or "json_schema" in said):
+        return None
+    if status is None and isinstance(error, PARSING_ERRORS) and not is_transient(error):
+        return None
     raise error
 
 
+PARSING_ERRORS = (ValueError, TypeError, AttributeError, RuntimeError)
+"""What parsers and bindings raise; no error of the network is one of these."""
 SCHEMA_REFUSALS = frozenset({400, 404, 415, 422, 501})
 SCHEMA_WORDS = ("response_format", "schema", "structured", "tool", "function", "grammar")
 """What a server's message speaks of when it refuses structured output, and not the request as such."""

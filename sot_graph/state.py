@@ -21,7 +21,7 @@ class Point(TypedDict):
     """The place in the outline, from 1."""
     title: str
     text: str
-    """What was written; `""` when the point failed."""
+    """What was written. Of a failed point: what a reader had got of it already, mostly `""`."""
     status: Literal["written", "truncated", "failed"]
     """`"truncated"`: the model's own token limit cut the text off."""
     error: str | None

@@ -1,7 +1,8 @@
 """What the graph tells while it works: its events, and the answer in reading order."""
 
-from collections.abc import AsyncGenerator, Generator
-from contextlib import aclosing, closing
+import threading
+from collections.abc import AsyncGenerator, AsyncIterator, Generator
+from contextlib import closing
 from typing import Any, Literal, cast
 
 from langchain_core.runnables import Runnable, RunnableConfig
@@ -50,6 +51,10 @@ def emit(event: SotEvent) -> None:
     get_stream_writer()(event)
 
 
+STOP = "__sot_stop"
+"""Where a config holds the `threading.Event` by which a reader ends the sync runs inside a parent."""
+
+
 def stream_answer(
     graph: Runnable[Any, Any],
     input: Any,  # noqa: A002 - as the graph's own methods call it
@@ -58,10 +63,12 @@ def stream_answer(
     """Stream the answer's text in reading order while its points are still being written.
 
     Point 1 comes as the model writes it, the later ones as soon as their turn comes. Joined, the pieces are the
-    `answer`. To stop early, break out of the loop: the model calls end at their next token.
+    `answer`. To stop early, break out of the loop: the model calls end at their next token. (A sync call that waits for
+    its first token, or for its next attempt, is waited for; `astream_answer` cancels all of them at once.)
 
     Args:
-        graph: From `create_sot_graph`, or a graph that has one as a node.
+        graph: From `create_sot_graph`, or a graph that has one as a node; of several, the one
+            that speaks first is read.
         input: As for `graph.invoke`; None goes on with a thread that was broken off, from the answer's beginning.
         config: As for `graph.invoke`.
 
@@ -80,29 +87,68 @@ def stream_answer(
             print(piece, end="", flush=True)
         ```
     """
-    with closing(cast("Generator[Any, None, None]", graph.stream(input, config, **_MODES))) as parts:
-        for _namespace, event in parts:
-            if _is_answer(event):
-                yield event["text"]
+    stop = threading.Event()
+    config = {**(config or {}), "configurable": {**((config or {}).get("configurable") or {}), STOP: stop}}
+    answer = _Answer(graph)
+    with closing(cast("Generator[Any, None, None]", graph.stream(input, config, **answer.options))) as parts:
+        try:
+            for part in parts:
+                if text := answer.text_of(part):
+                    yield text
+        finally:
+            stop.set()
 
 
-async def astream_answer(
+def astream_answer(
     graph: Runnable[Any, Any],
     input: Any,  # noqa: A002 - as the graph's own methods call it
     config: RunnableConfig | None = None,
-) -> AsyncGenerator[str, None]:
+) -> "AnswerStream":
     """Stream the answer's text in reading order; see `stream_answer`.
 
     Leaving the loop cancels the model calls.
     """
-    async with aclosing(cast("AsyncGenerator[Any, None]", graph.astream(input, config, **_MODES))) as parts:
-        async for _namespace, event in parts:
-            if _is_answer(event):
-                yield event["text"]
+    answer = _Answer(graph)
+    parts = cast("AsyncGenerator[Any, None]", graph.astream(input, config, **answer.options))
+    return AnswerStream(parts, answer)
 
 
-_MODES: Any = {"stream_mode": "custom", "subgraphs": True}
+class AnswerStream(AsyncIterator[str]):
+    """The pieces of an answer, asynchronously.
+
+    No generator: one around the engine's own would be closed at the same time as that when an event loop ends with it
+    open, which asyncio reports as an error.
+    """
+
+    def __init__(self, parts: AsyncGenerator[Any, None], answer: "_Answer") -> None:
+        self._parts = parts
+        self._answer = answer
+
+    async def __anext__(self) -> str:
+        while True:
+            if text := self._answer.text_of(await anext(self._parts)):
+                return text
+
+    async def aclose(self) -> None:
+        """Cancel the model calls."""
+        await self._parts.aclose()
 
 
-def _is_answer(event: object) -> bool:
-    return isinstance(event, dict) and event.get("type") == "answer"
+class _Answer:
+    """Picks the answer's pieces out of what a graph streams."""
+
+    def __init__(self, graph: Runnable[Any, Any]) -> None:
+        # Of our own graph its own answer, and not those of graphs inside it, which write its points or merge them.
+        inside = not getattr(graph, "reads_aloud", False)
+        self.options: Any = {"stream_mode": "custom", "subgraphs": inside}
+        self._inside = inside
+        self._speaker: object = None
+
+    def text_of(self, part: Any) -> str:
+        """The piece of the answer that a part is; `""` where it is something else."""
+        speaker, event = part if self._inside else ((), part)
+        if not isinstance(event, dict) or event.get("type") != "answer":
+            return ""
+        if self._speaker is None:
+            self._speaker = speaker
+        return str(event["text"]) if speaker == self._speaker else ""

@@ -25,9 +25,12 @@ _SPACE = re.compile(r"\s+|$")
 
 TITLE_WINDOW = 40
 """How many characters beyond the title's length tell whether a text begins with an echo of it."""
-LIST_WINDOW = 600
+LIST_WINDOW = 400
 """How many characters tell whether a number in front is the point's own, or the first of a list's."""
-_NUMBERED = re.compile(r"[#*_(\[\s]*(?:(?:point|step|part|section)\s+)?\d", re.IGNORECASE)
+_NUMBERED = re.compile(
+    r"[#*_(\[\s]*+(?:(?:point|step|part|section)\s+)?(?P<digits>\d++)(?P<stop>[)\]]?[*_]*[.:)、．：])?",  # noqa: RUF001
+    re.IGNORECASE,
+)
 
 
 def tidy(text: str, index: int, title: str) -> str:
@@ -60,10 +63,15 @@ def echo_length(index: int, title: str, text: str, whole: bool) -> int | None:  
     Returns:
         The echo's length; None while more text is needed to tell.
     """
-    if not _may_echo(text, title):
+    number = _NUMBERED.match(text)
+    is_own = number is not None and number["digits"] == str(index)
+    if number and not is_own and not title[:1].isdigit() and number.end() < len(text):
+        return 0  # "20-minute naps", "7 to 9 hours"
+    if not number and not _may_echo(text, title):
         return 0
-    # Only the first characters count, so that it makes no difference in what pieces a text arrives.
-    window = LIST_WINDOW if _NUMBERED.match(text) else len(title) + TITLE_WINDOW
+    # Only the first characters count, so that it makes no difference in what pieces a text arrives. The own number with
+    # a stop behind it takes more of them: it may begin a list.
+    window = LIST_WINDOW if number and is_own and number["stop"] else len(title) + TITLE_WINDOW
     if len(text) < window and not whole:
         return None
     front = text[:window]

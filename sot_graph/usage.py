@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterable, Sequence
+from operator import itemgetter
 from typing import Any
 
 from langchain_core.messages import AIMessage, BaseMessage
@@ -61,8 +62,9 @@ def summarize(calls: Iterable[CallRecord]) -> dict[str, Any]:
     """Put together what the answer's message carries as `response_metadata["sot"]`.
 
     Returns:
-        `calls` (requests, retries included), `seconds` (how long the answer took), `sequential_seconds` (how long its
-        calls would have taken one after the other), and `stages`: the same for each stage, with its `usage`.
+        `calls` (requests of the calls that gave a reply, their retries included), `seconds` (how long the answer
+        took), `sequential_seconds` (how long its calls would have taken one after the other), and `stages`: the same
+        for each stage, with its `usage`.
     """
     by_stage: dict[str, list[CallRecord]] = {}
     for call in calls:
@@ -76,15 +78,23 @@ def summarize(calls: Iterable[CallRecord]) -> dict[str, Any]:
 
 
 def _summarize_stage(calls: list[CallRecord]) -> dict[str, Any]:
-    """One stage's figures; its calls ran side by side, so the stage lasts from the first start to the last end."""
-    first = min(call["began"] for call in calls)
-    last = max(call["began"] + call["seconds"] for call in calls)
+    """One stage's figures."""
     return {
         "calls": sum(call["attempts"] for call in calls),
-        "seconds": round(last - first, 3),
+        "seconds": round(_busy(calls), 3),
         "sequential_seconds": round(sum(call["seconds"] for call in calls), 3),
         "usage": total_usage(calls),
     }
+
+
+def _busy(calls: list[CallRecord]) -> float:
+    """For how long at least one of these calls was under way. A pause between two runs of a thread does not count."""
+    seconds, end = 0.0, 0.0
+    for call in sorted(calls, key=itemgetter("began")):
+        ends = call["began"] + call["seconds"]
+        seconds += max(0.0, ends - max(end, call["began"]))
+        end = max(end, ends)
+    return seconds
 
 
 def answer_message(answer: str, calls: Sequence[CallRecord], message_id: str | None) -> AIMessage:
