@@ -41,7 +41,7 @@ def create_sot_graph(  # noqa: PLR0913 - one option each, keyword-only
     max_points: int = 10,
     headings: bool = False,
     lead: bool = False,
-    merge: Runnable[list[Any], Any] | Callable[[list[Any]], Any] | None = None,
+    merge: Runnable[list[Any], Any] | Callable[..., Any] | None = None,
     on_error: Literal["raise", "keep"] = "raise",
     retry_policy: RetryPolicy | Sequence[RetryPolicy] | None = None,
     cache_policy: CachePolicy[Any] | None = None,

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -80,6 +81,29 @@ def test_any_text_can_be_printed(server: FakeOpenAI, encoding: str) -> None:
         env=environment(PYTHONIOENCODING=encoding),
     )
     assert "Schlaf → 睡眠 [2J“gut”" in done.stdout.decode()
+
+
+def test_a_question_in_no_known_encoding_is_asked_all_the_same(server: FakeOpenAI) -> None:
+    done = subprocess.run(
+        command("ask", "--model", "m", "--base-url", server.url),
+        input=b"caf\xff bees?",
+        capture_output=True,
+        check=True,
+        timeout=60,
+        env=environment(PYTHONIOENCODING="utf-8"),
+    )
+    assert b"there is this to say" in done.stdout
+    assert server.asked[0].prompt.startswith("caf\ufffd bees?")
+
+
+def test_a_full_disk_is_one_readable_line(server: FakeOpenAI) -> None:
+    line = command("ask", QUESTION, "--model", "m", "--base-url", server.url)
+    with Path("/dev/full").open("wb") as full:
+        done = subprocess.run(
+            line, stdout=full, stderr=subprocess.PIPE, text=True, check=False, timeout=60, env=environment()
+        )
+    assert done.returncode == 1
+    assert len(done.stderr.splitlines()) == 1, done.stderr
 
 
 def test_ctrl_c_ends_at_once_and_ends_the_calls(server: FakeOpenAI) -> None:

@@ -3,6 +3,8 @@
 import asyncio
 import gc
 import random
+import subprocess
+import sys
 import threading
 import time
 import warnings
@@ -11,13 +13,16 @@ from contextlib import aclosing
 from itertools import pairwise
 from typing import Any, Protocol
 
+import openai
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from langchain_core.messages import HumanMessage
+from langchain_core.runnables import RunnableConfig, RunnableLambda
+from langgraph.cache.memory import InMemoryCache
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.graph import END, START, MessagesState, StateGraph
-from langgraph.types import RetryPolicy
+from langgraph.types import CachePolicy, RetryPolicy
 
 from sot_graph import ExpansionError, SotInput, astream_answer, create_sot_graph, stream_answer
 from tests.fake_openai import TITLES, Asked, FakeOpenAI, Reply, Script, outline_json, usual
@@ -293,6 +298,70 @@ async def test_a_parents_answer_can_be_read_too(server: FakeOpenAI, listen: List
     assert "".join(pieces) == parent.invoke(given)["messages"][-1].text
 
 
+def calls_inside(graph: Any) -> Any:
+    """A parent whose node calls the graph, and passes no config on."""
+
+    def write(state: MessagesState) -> Any:
+        return {"messages": [graph.invoke({"messages": state["messages"]})["messages"][-1]]}
+
+    async def awrite(state: MessagesState) -> Any:
+        return {"messages": [(await graph.ainvoke({"messages": state["messages"]}))["messages"][-1]]}
+
+    return in_parent(RunnableLambda(write, awrite))
+
+
+async def test_a_node_that_passes_no_config_on_is_read_all_the_same(server: FakeOpenAI, listen: Listen) -> None:
+    parent = calls_inside(create_sot_graph(server.model()))
+    given = {"messages": [HumanMessage("Hm?", id="1")]}
+    assert "".join(await listen(parent, given)) == parent.invoke(given)["messages"][-1].text
+
+
+def test_a_node_that_passes_no_config_on_keeps_the_limit(server: FakeOpenAI) -> None:
+    server.script = backwards
+    parent = calls_inside(create_sot_graph(server.model()))
+    parent.invoke({"messages": [HumanMessage("Hm?", id="1")]}, {"max_concurrency": 2})
+    assert server.most_in_flight == 2
+
+
+def test_a_limit_may_be_bound_to_the_graph(server: FakeOpenAI) -> None:
+    server.script = backwards
+    graph = create_sot_graph(server.model()).with_config(max_concurrency=1)
+    told, result = events(graph, QUESTION)
+    assert said(told) == result["answer"]
+    assert server.most_in_flight == 1
+
+
+async def test_graphs_inside_the_graph_do_not_speak_for_it(server: FakeOpenAI, listen: Listen) -> None:
+    inner = create_sot_graph(server.model())
+
+    def merge(_points: Any, config: RunnableConfig) -> str:
+        answer: str = inner.invoke({"question": "Merge."}, config)["answer"]
+        return answer.upper()
+
+    outer = create_sot_graph(server.model(), merge=merge)
+    assert "".join(await listen(outer, QUESTION)) == outer.invoke(QUESTION)["answer"]
+
+
+# --- caches --------------------------------------------------------------------------------------
+
+
+def outlining(titles: list[str]) -> Script:
+    return lambda asked: Reply(outline_json(titles)) if asked.stage == "skeleton" else usual(asked)
+
+
+async def test_what_comes_out_of_a_cache_is_read_too(server: FakeOpenAI, listen: Listen) -> None:
+    cached: Any = {"cache": InMemoryCache(), "cache_policy": CachePolicy()}
+    for titles in (TITLES, []):
+        server.script = outlining(titles)
+        graph = create_sot_graph(server.model(), lead=True, **cached)
+        question: SotInput = {"question": f"{len(titles)}?"}
+        first = "".join(await listen(graph, question))
+        again = "".join(await listen(graph, question))
+        assert first == again == graph.invoke(question)["answer"]
+        ids = {graph.invoke(question)["messages"][-1].id for _ in range(2)}
+        assert len(ids) == 2, "each answer is a message of its own"
+
+
 # --- resume --------------------------------------------------------------------------------------
 
 
@@ -317,6 +386,21 @@ async def test_after_a_broken_run_the_written_points_come_out_at_once(
     assert "".join(pieces) == answer
     assert answer.startswith("A direct answer.\n\nAbout regular sleep hours")
     assert len(server.asked) == 7
+
+
+async def test_after_a_failed_skeleton_the_opening_comes_at_once(server: FakeOpenAI, listen: Listen) -> None:
+    def script(asked: Asked) -> Reply:
+        return Reply(status=400) if asked.stage == "skeleton" else usual(asked)
+
+    server.script = script
+    graph = create_sot_graph(server.model(), checkpointer=InMemorySaver(), lead=True)
+    with pytest.raises(openai.BadRequestError):
+        await listen(graph, QUESTION, THREAD)
+    server.script = usual
+    pieces = await listen(graph, None, THREAD)
+    assert "".join(pieces) == graph.get_state(THREAD).values["answer"]
+    assert pieces[0] == "A direct answer."
+    assert len(pieces) > 4
 
 
 async def test_after_a_failed_run_the_whole_answer_is_read(server: FakeOpenAI, listen: Listen) -> None:
@@ -370,6 +454,33 @@ async def test_leaving_the_loop_ends_a_sync_runs_calls_too(server: FakeOpenAI) -
     await until(lambda: server.in_flight == 0)
     assert time.monotonic() - began < 2
     await until(lambda: not [t for t in set(threading.enumerate()) - threads if "ThreadPool" in t.name])
+
+
+async def test_leaving_the_loop_ends_a_sync_runs_calls_inside_a_parent(server: FakeOpenAI) -> None:
+    server.script = slow
+    parent = in_parent(create_sot_graph(server.model()))
+    began = time.monotonic()
+    for _ in stream_answer(parent, {"messages": [HumanMessage("Hm?", id="1")]}):
+        break
+    await until(lambda: server.in_flight == 0)
+    assert time.monotonic() - began < 3
+
+
+def test_a_loop_that_ends_with_a_reader_open_reports_nothing(server: FakeOpenAI) -> None:
+    code = f"""
+import asyncio
+from langchain_openai import ChatOpenAI
+from sot_graph import astream_answer, create_sot_graph
+async def main():
+    global pieces
+    model = ChatOpenAI(model="m", base_url="{server.url}", api_key="k")
+    pieces = astream_answer(create_sot_graph(model), {{"question": "?"}})
+    print(await anext(pieces))
+asyncio.run(main())
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout == "About\n"
+    assert done.stderr == ""
 
 
 def test_many_runs_leave_nothing_behind(server: FakeOpenAI) -> None:

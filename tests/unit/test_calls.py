@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 from langchain_core.exceptions import ContextOverflowError, ModelRateLimitError
-from langchain_core.language_models import GenericFakeChatModel
+from langchain_core.language_models import FakeListChatModel, GenericFakeChatModel
 from langchain_core.messages import AIMessage, AIMessageChunk
+from langchain_core.runnables import RunnableLambda
 from langgraph.types import RetryPolicy
 
 from sot_graph import ReplyError, create_sot_graph
@@ -126,3 +127,65 @@ async def test_a_model_without_structured_output_is_read_as_text() -> None:
         assert [point["title"] for point in result["points"]] == ["One thing", "Another thing"]
         assert result["answer"] == "Some text.\n\nSome text."
         assert result["messages"][-1].usage_metadata is None
+
+
+class Odd(GenericFakeChatModel):
+    """A chat model of the caller's own, whose structured output is not LangChain's."""
+
+    structured: Any = None
+    calls: int = 0
+
+    def with_structured_output(self, schema: Any, **_kwargs: Any) -> Any:
+        if isinstance(self.structured, Exception):
+            raise self.structured
+        return RunnableLambda(lambda _: self.structured(schema))
+
+    def _generate(self, *args: Any, **kwargs: Any) -> Any:
+        self.calls += 1
+        return super()._generate(*args, **kwargs)
+
+
+def fails(_schema: Any) -> Any:
+    message = "structured output unsupported"
+    raise RuntimeError(message)
+
+
+@pytest.mark.parametrize(
+    "structured",
+    [
+        lambda schema: schema(points=["One", "Two"]),
+        lambda schema: {"raw": None, "parsed": schema(points=["One", "Two"]), "parsing_error": None},
+        lambda schema: schema(points=["1. One\n2. Two"]),
+        lambda _: {"points": ["One", "Two"]},
+        lambda _: ["One", "Two"],
+        lambda _: "1. One\n2. Two",
+        lambda _: {"raw": "1. One\n2. Two", "parsed": None},
+        lambda _: AIMessage("- One\n- Two"),
+    ],
+)
+async def test_whatever_structured_output_gives_is_read(structured: Any) -> None:
+    def model() -> Odd:
+        return Odd(messages=iter([AIMessage("A text."), AIMessage("A text.")]), structured=structured)
+
+    for result in (
+        create_sot_graph(model()).invoke({"question": "What?"}),
+        await create_sot_graph(model()).ainvoke({"question": "What?"}),
+    ):
+        assert [point["title"] for point in result["points"]] == ["One", "Two"]
+        assert result["answer"] == "A text.\n\nA text."
+
+
+@pytest.mark.parametrize("structured", [NotImplementedError(), ValueError("no tools"), TypeError("include_raw"), fails])
+def test_a_model_that_cannot_is_asked_plainly_and_stays_itself(structured: Any) -> None:
+    replies = [AIMessage("1. One\n2. Two"), AIMessage("A text."), AIMessage("A text.")]
+    model = Odd(messages=iter(replies), structured=structured)
+    result = create_sot_graph(model).invoke({"question": "What?"})
+    assert [point["title"] for point in result["points"]] == ["One", "Two"]
+    assert model.calls == 3
+
+
+def test_a_model_that_counts_its_calls_does_not_begin_anew() -> None:
+    model = FakeListChatModel(responses=["1. One\n2. Two", "First.", "Second."])
+    assert (
+        create_sot_graph(model).invoke({"question": "What?"}, {"max_concurrency": 1})["answer"] == "First.\n\nSecond."
+    )

@@ -100,6 +100,8 @@ def test_the_schemas_are_readable() -> None:
         ({"headings": True, "merge": len}, ValueError, "headings is for the default merge"),
         ({"system_prompt": 3}, TypeError, "system_prompt must be text or a SystemMessage, not int"),
         ({"retry_policy": 3}, TypeError, "retry_policy must be a langgraph RetryPolicy"),
+        ({"cache_policy": 3}, TypeError, "cache_policy must be a langgraph CachePolicy, not int"),
+        ({"skeleton_model": " "}, ValueError, "skeleton_model is blank"),
         ({"retry_policy": [3]}, TypeError, "retry_policy must be a langgraph RetryPolicy"),
         ({"skeleton_model": 3}, TypeError, "skeleton_model must be a chat model"),
     ],

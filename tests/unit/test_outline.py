@@ -436,3 +436,20 @@ def test_no_text_takes_long_to_read(unit: str) -> None:
             began = time.process_time()
             read(reply)
             assert time.process_time() - began < 1
+
+
+@pytest.mark.parametrize(
+    ("text", "titles"),
+    [
+        ("<think>1. Perhaps\n2. Or not</think>\n1. Sleep\n2. Light", ["Sleep", "Light"]),
+        ("NONE", []),
+        ("**None.**\n\n- it is a calculation\n- it is short", []),
+        ("None of it\n1. Sleep\n2. Light", []),
+        ("Set goals\nMake a plan\nRest well", ["Set goals", "Make a plan", "Rest well"]),
+        ("It is late.\nI will not.\nGood night.", []),
+        ('{"1": "Sleep", "2": "Light"}', ["Sleep", "Light"]),
+        ('{"points": "1. Sleep\\n2. Light"}', ["Sleep", "Light"]),
+    ],
+)
+def test_other_forms_that_small_models_have(text: str, titles: list[str]) -> None:
+    assert read_outline(text) == titles

@@ -5,7 +5,7 @@ import pickle
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sot_graph import ExpansionError, Point
+from sot_graph import ExpansionError, Point, ReplyError
 from sot_graph.state import merge_points
 from sot_graph.usage import CallRecord, summarize, total_usage
 
@@ -40,6 +40,11 @@ def test_an_expansion_error_survives_pickling() -> None:
     assert "1 of 2 points could not be written: 2 ('Title 2'): Timeout." in str(error)
 
 
+def test_a_reply_error_survives_pickling() -> None:
+    again = pickle.loads(pickle.dumps(ReplyError("No text.", is_retryable=True)))
+    assert (str(again), again.is_retryable) == ("No text.", True)
+
+
 def record(stage: str, began: float, seconds: float, attempts: int = 1, tokens: int | None = 5) -> CallRecord:
     usage = None
     if tokens is not None:
@@ -58,6 +63,8 @@ def test_a_stage_lasts_from_its_first_call_to_its_last() -> None:
     assert summary["seconds"] == 1.0 + 3.5
     assert summary["sequential_seconds"] == 6.0
     assert summary["stages"]["expand"]["usage"] == {"input_tokens": 5, "output_tokens": 1, "total_tokens": 6}
+    later = [*calls, record("expand", 90_000.0, 1.0)]  # the thread was resumed the next day
+    assert summarize(later)["seconds"] == 1.0 + 3.5 + 1.0
     total = total_usage(calls)
     assert total is not None
     assert total["total_tokens"] == 12
