@@ -152,19 +152,20 @@ async def _answer(graph: Any, question: str, *, watch: bool, as_json: bool) -> d
     plain = Plain() if reads and not output.is_terminal else None
     screen = output if isinstance(view, Reader) else errors
     answer: dict[str, Any] = {}
-    with live(view, screen) if screen.is_terminal else nullcontext():
-        async for mode, part in graph.astream({"question": question}, stream_mode=["custom", "values"]):
-            if mode == "values":
-                answer = part
-                continue
-            view.note(part)
-            if plain:
-                plain.note(part)
-    if isinstance(view, Reader):
-        view.finish()
-    elif plain:
-        plain.finish()
-    elif watch and not as_json:
+    try:
+        with live(view, screen) if screen.is_terminal else nullcontext():
+            async for mode, part in graph.astream({"question": question}, stream_mode=["custom", "values"]):
+                if mode == "values":
+                    answer = part
+                    continue
+                view.note(part)
+                if plain:
+                    plain.note(part)
+    finally:  # also of an answer that is broken off: what was shown stays
+        for text in (view, plain):
+            if isinstance(text, Reader | Plain):
+                text.finish()
+    if watch and not as_json:
         print_answer(harmless(answer["answer"]), output)
     return answer
 

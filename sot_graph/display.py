@@ -70,7 +70,7 @@ class Progress:
 
     def _table(self, titles: list[str], _console: Console, options: ConsoleOptions) -> Table:
         table = _grid(options)
-        table.add_column(no_wrap=True, overflow="ellipsis", max_width=max(8, options.max_width - 26))
+        table.add_column(no_wrap=True, overflow="ellipsis", max_width=max(8, options.max_width - 30))
         table.add_column(no_wrap=True, style="dim")
         for index, title in enumerate(titles, start=1):
             state = self.states.get(index, "waiting")
@@ -85,7 +85,7 @@ class Board(Progress):
     def _table(self, titles: list[str], console: Console, options: ConsoleOptions) -> Table:
         table = _grid(options)
         title_width = max(8, min(max(map(_cells, titles)), options.max_width // 3))
-        text_width = max(8, options.max_width - title_width - 8)
+        text_width = max(8, options.max_width - title_width - 12)
         table.add_column(no_wrap=True, overflow="ellipsis", width=title_width)
         table.add_column(no_wrap=True, overflow="crop", width=text_width)
         lines = max(1, min(MOST_LINES, (options.size.height - 3) // len(titles)))
@@ -117,7 +117,8 @@ class Reader(Progress):
 
     def finish(self) -> None:
         """Print the last line."""
-        self._console.print(Text(self._line))
+        if self._line:
+            self._console.print(Text(self._line))
 
     def _read(self, text: str) -> None:
         *ended, self._line = (self._line + text).split("\n")
@@ -141,14 +142,19 @@ class Reader(Progress):
 class Plain:
     """The answer's text as it comes, for a pipe or a file."""
 
+    def __init__(self) -> None:
+        self._began = False
+
     def note(self, event: SotEvent) -> None:
         """Take in what the graph tells."""
         if event["type"] == "answer":
+            self._began = True
             write(harmless(event["text"]))
 
     def finish(self) -> None:
         """End the last line."""
-        write("\n")
+        if self._began:
+            write("\n")
 
 
 @contextmanager
@@ -192,7 +198,7 @@ def closing_line(answer: dict[str, Any]) -> str:
 
 def _grid(options: ConsoleOptions) -> Table:
     table = Table.grid(padding=(0, 1))
-    table.width = options.max_width
+    table.width = options.max_width - 4  # room for a "^C", which would begin a line that nobody takes away again
     table.add_column(width=2, justify="right", style="dim")
     table.add_column(width=1)
     return table

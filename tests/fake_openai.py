@@ -125,6 +125,7 @@ class FakeOpenAI:
         self.most_in_flight = max(self.most_in_flight, self.in_flight)
         reply = self.script(asked)
         if reply.status != HTTPStatus.OK:
+            await asyncio.sleep(reply.first_token)
             self._done(asked)
             error = {"message": reply.message, "type": "test", "code": None}
             return JSONResponse({"error": error}, reply.status, reply.headers)

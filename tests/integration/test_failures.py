@@ -290,7 +290,7 @@ def _eight_points(first_token: float) -> Script:
 
 async def test_all_points_are_in_flight_at_once(server: FakeOpenAI, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("os.cpu_count", lambda: 2)
-    server.script = _eight_points(0.3)
+    server.script = _eight_points(0.6)
     result = await run(create_sot_graph(server.model()), QUESTION)
     assert server.most_in_flight == 8
     assert len(server.asked) == 9
@@ -309,7 +309,7 @@ async def test_all_points_are_in_flight_at_once_in_a_parent_too(
     server: FakeOpenAI, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("os.cpu_count", lambda: 2)
-    server.script = _eight_points(0.3)
+    server.script = _eight_points(0.6)
     parent = _in_parent(create_sot_graph(server.model()), InMemorySaver())
     await run(parent, {"messages": [("user", "Hm?")]}, THREAD)
     assert server.most_in_flight == 8
