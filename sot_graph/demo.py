@@ -25,11 +25,12 @@ from sot_graph.skeleton import MAY_DECLINE, Outline
 
 _STOP_WORDS = frozenset(
     """
-    a about all an and any are as at be been being best between both but by can could describe did different discuss
-    do does effective effectively explain for from give had has have help how i if imagine important improve in
-    increase into is it its list main make many may me might more most my of on one or our out people person please
-    should show some such suggest take tell than that the their them there these they this to us use used using was
-    way ways we were what when where which while who why will with without would write you your
+    a about all an and any are as at be been being best between both but by can could describe did different
+    discuss do does effective effectively explain for from give had has have help how i if imagine important
+    improve in find increase into is it its know list long main make many may me might more most my of on one or
+    our out over people person please should show some such suggest take tell than that the their them there these
+    they think this through to under us use used using was way ways we were what when where which while who why
+    will with without would write you your
     """.split()  # noqa: SIM905 - words are easier to read without quotes
 )
 # Questions that the demo answers in one go, as a real model would: sums, code, and texts that have to flow.

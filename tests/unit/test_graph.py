@@ -58,6 +58,21 @@ async def test_the_drawing_shows_the_picture(options: dict[str, Any]) -> None:
         assert DRAWN in mermaid
 
 
+def test_the_drawing_has_the_opening_only_with_lead() -> None:
+    mermaid = create_sot_graph(QUICK, lead=True).get_graph().draw_mermaid()
+    edges = {line.strip(" \t;") for line in mermaid.splitlines() if "->" in line}
+    assert edges == {
+        "__start__ --> skeleton",
+        "__start__ --> lead",
+        "lead --> __end__",
+        "skeleton -.-> expand",
+        "skeleton -.-> direct",
+        "expand --> merge",
+        "merge --> __end__",
+        "direct --> __end__",
+    }
+
+
 def test_in_a_parent_it_draws_as_one_node_or_in_full() -> None:
     builder = StateGraph(MessagesState)
     builder.add_node("answer", create_sot_graph(QUICK))
