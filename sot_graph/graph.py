@@ -194,11 +194,12 @@ class _ReadAloud(SotGraph):
     ) -> Iterator[Any]:
         outer = var_child_runnable_config.get()
         limits = (given.get("max_concurrency") for given in (config, outer, self.config) if given)
-        places = next(limit for limit in limits if limit)
+        places = next((limit for limit in limits if limit), None)
         config, reading = self._read(config, kwargs, places)
         # The reading counts the places. The engine's own limit is the size of its pool of threads, and of these a
         # streamed run takes one to wait for what is streamed: with a limit of 1, nothing else would ever run.
-        config["max_concurrency"] = places + SPARE_PLACES
+        if places:
+            config["max_concurrency"] = places + SPARE_PLACES
         parts = cast("Generator[Any, None, None]", super().stream(input, config, **kwargs))
         try:
             for part in parts:  # noqa: UP028 - `yield from` would close the parts before the reading is stopped

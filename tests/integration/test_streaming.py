@@ -330,6 +330,13 @@ def test_a_limit_may_be_bound_to_the_graph(server: FakeOpenAI) -> None:
     assert server.most_in_flight == 1
 
 
+async def test_a_graph_compiled_anew_answers_too(server: FakeOpenAI) -> None:
+    graph = create_sot_graph(server.model(), lead=True)
+    answer = graph.invoke(QUESTION)["answer"]
+    for other in (graph.copy({"config": None}), graph.builder.compile()):
+        assert other.invoke(QUESTION)["answer"] == (await other.ainvoke(QUESTION))["answer"] == answer
+
+
 async def test_graphs_inside_the_graph_do_not_speak_for_it(server: FakeOpenAI, listen: Listen) -> None:
     inner = create_sot_graph(server.model())
 
