@@ -206,7 +206,7 @@ class _ReadAloud(SotGraph):
                 yield part
         finally:
             # A sync run cannot be cancelled: closing it waits for its model calls, which see this at their next token.
-            reading.stop.set()
+            reading.stop()
             parts.close()
 
     def astream(

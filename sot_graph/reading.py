@@ -40,16 +40,16 @@ class Stopped(GraphBubbleUp):
 class Reading:
     """What one run of the graph has said so far, and whose turn it is."""
 
-    def __init__(self, *, custom: bool, first: int, places: int | None, stop: threading.Event) -> None:
+    def __init__(self, *, custom: bool, first: int, places: int | None, around: threading.Event | None) -> None:
         """Begin to read.
 
         Args:
             custom: Whether somebody listens to the events of `stream_mode="custom"`.
             first: The place of the part that speaks first.
             places: How many calls a sync run may have in flight; None for all of them.
-            stop: Set when nobody listens any more.
+            around: Set when nobody listens any more to a parent that this run is a part of.
         """
-        self.stop = stop
+        self._stops = [threading.Event(), *([around] if around else [])]
         self.custom = custom
         self.places: AbstractContextManager[Any] = threading.Semaphore(places) if places else nullcontext()
         self.message_id = f"sot-{uuid4()}"
@@ -65,6 +65,15 @@ class Reading:
     def is_heard(self, config: RunnableConfig) -> bool:
         """Whether anybody listens to what this run says."""
         return self.custom or bool(_message_handlers(config))
+
+    def stop(self) -> None:
+        """Take in that nobody listens any more to this run."""
+        self._stops[0].set()
+
+    @property
+    def is_stopped(self) -> bool:
+        """Whether nobody listens any more, to this run or to a parent of it."""
+        return any(stop.is_set() for stop in self._stops)
 
     def said_of(self, place: int) -> str:
         """What the reader has got of a part already: a new attempt at it has to go on from there."""
@@ -190,7 +199,7 @@ class Voice:
 
     def hear(self, piece: str) -> None:
         """Take in a piece of what the model writes."""
-        if (reading := reading_of(self.config)) is not None and reading.stop.is_set():
+        if (reading := reading_of(self.config)) is not None and reading.is_stopped:
             raise Stopped
         self._pass_on(self.live.feed(piece))
 
@@ -245,7 +254,7 @@ def place_of(config: RunnableConfig) -> Iterator[None]:
     """Hold one of the places that a sync run has for its calls."""
     reading = reading_of(config)
     with reading.places if reading else nullcontext():
-        if reading and reading.stop.is_set():
+        if reading and reading.is_stopped:
             raise Stopped
         yield
 
@@ -270,7 +279,7 @@ def with_reading(
         custom="custom" in heard.union(getattr(around, "modes", ())),
         first=first,
         places=places,
-        stop=configurable.get(STOP) or outer.get(STOP) or threading.Event(),
+        around=configurable.get(STOP) or outer.get(STOP),
     )
     return {**config, "configurable": {**configurable, KEY: reading}}, reading
 

@@ -330,6 +330,20 @@ def test_a_limit_may_be_bound_to_the_graph(server: FakeOpenAI) -> None:
     assert server.most_in_flight == 1
 
 
+async def test_a_second_graph_in_a_parent_goes_on_after_the_first(server: FakeOpenAI, listen: Listen) -> None:
+    builder = StateGraph(MessagesState)
+    builder.add_node("one", create_sot_graph(server.model()))
+    builder.add_node("two", create_sot_graph(server.model()))
+    builder.add_edge(START, "one")
+    builder.add_edge("one", "two")
+    parent = builder.compile(checkpointer=InMemorySaver())
+    pieces = await listen(parent, {"messages": [HumanMessage("Hm?", id="1")]}, THREAD)
+    _, first, second = parent.get_state(THREAD).values["messages"]
+    assert "".join(pieces) == first.text
+    assert second.text
+    assert first.id != second.id
+
+
 async def test_a_graph_compiled_anew_answers_too(server: FakeOpenAI) -> None:
     graph = create_sot_graph(server.model(), lead=True)
     answer = graph.invoke(QUESTION)["answer"]
