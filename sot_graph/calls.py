@@ -137,18 +137,16 @@ def call_config(config: RunnableConfig, name: str, stage: str, **metadata: str |
     return merge_configs(config, own)
 
 
-def _nobody(_text: str) -> None: ...
-
-
 def reply(
     model: BaseChatModel,
     messages: list[BaseMessage],
     config: RunnableConfig,
-    on_text: Callable[[str], None] = _nobody,
+    on_text: Callable[[str], None],
 ) -> AIMessage:
     """Call a model and wait for its whole reply.
 
-    Streamed even where nobody listens: a stream tells a reply that broke off from a whole one.
+    Streamed even where nobody listens: a stream tells a reply that broke off from a whole one. `on_text` gets the text
+    of each piece as it comes.
 
     Raises:
         ReplyError: The reply is empty, refused, or was broken off.
@@ -167,7 +165,7 @@ async def areply(
     model: BaseChatModel,
     messages: list[BaseMessage],
     config: RunnableConfig,
-    on_text: Callable[[str], None] = _nobody,
+    on_text: Callable[[str], None],
 ) -> AIMessage:
     """Call a model and wait for its whole reply; see `reply`."""
     pieces: list[BaseMessage] = []

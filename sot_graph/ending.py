@@ -3,7 +3,7 @@
 from langchain_core.runnables import RunnableConfig
 
 from sot_graph.prompt import GAP
-from sot_graph.reading import answer_id, finish_reading
+from sot_graph.reading import heard_reading, reading_of
 from sot_graph.state import SotState, Update
 from sot_graph.usage import CallRecord, answer_message
 
@@ -18,7 +18,14 @@ def answer_update(state: SotState, text: str, calls: dict[str, CallRecord], conf
         config: The node's.
     """
     answer = GAP.join(part for part in (state.get("opening"), text) if part)
-    finish_reading(answer, config)
+    if reading := heard_reading(config):
+        reading.finish(answer, config)
+    # The answer's pieces were streamed with this id, so the engine does not send the message once more.
+    run = reading_of(config)
     opening = state.get("opening_call")
     records = [*([opening] if opening else []), *state["calls"].values(), *calls.values()]
-    return {"answer": answer, "messages": [answer_message(answer, records, answer_id(config))], "calls": calls}
+    return {
+        "answer": answer,
+        "messages": [answer_message(answer, records, run.message_id if run else None)],
+        "calls": calls,
+    }

@@ -17,7 +17,7 @@ from langgraph.types import Command, Send
 from sot_graph.calls import areply, call_config, is_truncated, reply
 from sot_graph.errors import ReplyError
 from sot_graph.prompt import GAP, RULE, continuing, digest, lay_out
-from sot_graph.reading import OPENING, Reading, Voice, reading_of, recall_opening, said_before
+from sot_graph.reading import Reading, Voice, heard_reading, recall_opening, said_before
 from sot_graph.stage import Stage, read_state
 from sot_graph.state import Point, PointTask, SotState, Update, merge_points
 from sot_graph.streaming import PointEvent, TokenEvent, emit
@@ -134,8 +134,8 @@ class Expand(Stage[PointTask, Update]):
             error=_describe(error.error),
         )
         emit(PointEvent(type="point", index=point["index"], status="failed"))
-        if reading := reading_of(config):
-            reading.end([point["index"]], config)
+        if reading := heard_reading(config):
+            reading.end(point["index"], config)
         return Command(update={"points": [point], "tried": tried}, goto="merge")
 
     def _prompt(self, task: PointTask, config: RunnableConfig, begun: str) -> list[BaseMessage]:
@@ -152,16 +152,15 @@ class Expand(Stage[PointTask, Update]):
 
     def _resumed(self, config: RunnableConfig) -> Reading | None:
         """The reading of a run that goes on with an earlier one's points, when it has not recalled them yet."""
-        reading = reading_of(config)
-        if reading is None or self.muted or read_state(config, "tried") is not None or not reading.is_heard(config):
+        reading = heard_reading(config)
+        if reading is None or self.muted or read_state(config, "tried") is not None:
             return None
         return reading if reading.begin_recall() else None
 
     def _recalled(self, pending: list[Point], config: RunnableConfig) -> dict[int, str]:
         """What is written already: in the state, and by those tasks of this step that had finished."""
         written = merge_points(read_state(config, "points") or [], pending)
-        texts = {p["index"]: self._heading(p["title"]) + p["text"] for p in written if p["status"] != "failed"}
-        return {OPENING: read_state(config, "opening") or "", **texts}
+        return {p["index"]: self._heading(p["title"]) + p["text"] for p in written if p["status"] != "failed"}
 
 
 def _hear(voice: Voice, piece: str) -> None:

@@ -11,7 +11,7 @@ from langchain_core.runnables import RunnableConfig
 
 from sot_graph.calls import areply, call_config, reply
 from sot_graph.prompt import RULE, continuing, lay_out, open_turn
-from sot_graph.reading import OPENING, Voice, reading_of, said_before
+from sot_graph.reading import OPENING, Voice, heard_reading, said_before
 from sot_graph.stage import Stage
 from sot_graph.state import SotState, Update
 from sot_graph.usage import record_call
@@ -61,8 +61,8 @@ def _update(message: AIMessage, voice: Voice, began: float) -> Update:
 
 
 def _nothing(config: RunnableConfig) -> Update:
-    if reading := reading_of(config):
-        reading.end([OPENING], config)
+    if reading := heard_reading(config):
+        reading.end(OPENING, config)
     return {"opening": "", "opening_call": None}
 
 

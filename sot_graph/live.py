@@ -88,7 +88,7 @@ class LiveText:
         return rest
 
 
-def past_thinking(text: str, *, whole: bool = True) -> str | None:
+def past_thinking(text: str, *, whole: bool) -> str | None:
     """What comes after the thoughts that some servers leave in front of a reasoning model's text.
 
     Returns:

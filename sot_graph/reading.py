@@ -6,7 +6,7 @@ says what the next ones have written so far, and passes the turn on.
 """
 
 import threading
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from types import TracebackType
 from typing import Any, Self
@@ -62,10 +62,6 @@ class Reading:
         self._ended: set[int] = set()
         self._is_recalled = False
 
-    def is_heard(self, config: RunnableConfig) -> bool:
-        """Whether anybody listens to what this run says."""
-        return self.custom or bool(_message_handlers(config))
-
     def stop(self) -> None:
         """Take in that nobody listens any more to this run."""
         self._stops[0].set()
@@ -82,22 +78,20 @@ class Reading:
 
     def hear(self, place: int, text: str, config: RunnableConfig) -> None:
         """Take in the next piece of a part's text, and say it if it is the part's turn."""
-        if text and self.is_heard(config):
-            with self._lock:
-                self._waiting[place] = self._waiting.get(place, "") + text
-                self._speak(config)
+        with self._lock:
+            self._waiting[place] = self._waiting.get(place, "") + text
+            self._speak(config)
 
     def drop(self, place: int) -> None:
         """Forget what a failed attempt has written and nobody has read."""
         with self._lock:
             self._waiting.pop(place, None)
 
-    def end(self, places: Iterable[int], config: RunnableConfig) -> None:
-        """Take in that parts have no more to say; the turn passes on."""
-        if self.is_heard(config):
-            with self._lock:
-                self._ended.update(places)
-                self._speak(config)
+    def end(self, place: int, config: RunnableConfig) -> None:
+        """Take in that a part has no more to say; the turn passes on."""
+        with self._lock:
+            self._ended.add(place)
+            self._speak(config)
 
     def begin_recall(self) -> bool:
         """Whether nobody has begun to recall what an earlier run wrote; true for the first who asks."""
@@ -107,8 +101,6 @@ class Reading:
 
     def recall(self, texts: Mapping[int, str], config: RunnableConfig) -> None:
         """Take in parts that were written before this run, or that no task of it has written."""
-        if not self.is_heard(config):
-            return
         with self._lock:
             new = {place: text for place, text in texts.items() if place not in self._ended}
             self._waiting.update(new)
@@ -117,8 +109,6 @@ class Reading:
 
     def finish(self, answer: str, config: RunnableConfig) -> None:
         """Say what of the answer has not been said yet."""
-        if not self.is_heard(config):
-            return
         with self._lock:
             said = "".join(self._said)
             if answer.startswith(said):
@@ -177,15 +167,15 @@ class Voice:
         self.place = place
         self.config = config
         self.heading = heading
-        self.reading = None if muted else reading_of(config)
+        self.run = reading_of(config)
+        self.reading = None if muted else heard_reading(config)
         self.begun = said_before(config, place, heading)
         self.live = LiveText(self.begun, front)
 
     @property
     def is_watched(self) -> bool:
         """Whether somebody listens to the single points."""
-        reading = reading_of(self.config)
-        return reading is not None and reading.custom
+        return self.run is not None and self.run.custom
 
     def __enter__(self) -> Self:
         return self
@@ -199,7 +189,7 @@ class Voice:
 
     def hear(self, piece: str) -> None:
         """Take in a piece of what the model writes."""
-        if (reading := reading_of(self.config)) is not None and reading.is_stopped:
+        if self.run is not None and self.run.is_stopped:
             raise Stopped
         self._pass_on(self.live.feed(piece))
 
@@ -211,7 +201,7 @@ class Voice:
     def end(self) -> None:
         """Pass the turn on."""
         if self.reading is not None:
-            self.reading.end([self.place], self.config)
+            self.reading.end(self.place, self.config)
 
     def _pass_on(self, text: str) -> None:
         if self.reading is not None and text:
@@ -225,22 +215,16 @@ def reading_of(config: RunnableConfig) -> Reading | None:
     return reading
 
 
+def heard_reading(config: RunnableConfig) -> Reading | None:
+    """The reading of the run, where anybody listens to what it says."""
+    reading = reading_of(config)
+    return reading if reading and (reading.custom or _message_handlers(config)) else None
+
+
 def recall_opening(opening: str | None, config: RunnableConfig) -> None:
     """Say the opening if no task of this run has: an earlier run wrote it, or it came out of a cache."""
-    if reading := reading_of(config):
+    if reading := heard_reading(config):
         reading.recall({OPENING: opening or ""}, config)
-
-
-def answer_id(config: RunnableConfig) -> str | None:
-    """The id of the answer's message. Its pieces were streamed with it, so the engine does not send it once more."""
-    reading = reading_of(config)
-    return reading.message_id if reading else None
-
-
-def finish_reading(answer: str, config: RunnableConfig) -> None:
-    """Say what of the answer has not been said yet."""
-    if reading := reading_of(config):
-        reading.finish(answer, config)
 
 
 def said_before(config: RunnableConfig, place: int, heading: str = "") -> str:

@@ -1,9 +1,6 @@
 """Taking an echoed number or title off the front of a point's text, and touching nothing else of it."""
 
 import re
-from functools import partial
-
-from sot_graph.live import LiveText
 
 # Pieces of verbose patterns. What opens an echo is optional, and what closes it stands there only if it was opened.
 _HASH = r"(?P<hash> \#{1,6} [ \t]++ )?"
@@ -33,30 +30,13 @@ _NUMBERED = re.compile(
 )
 
 
-def tidy(text: str, index: int, title: str) -> str:
-    """Remove what a model echoes of its order: "Point 6: Title -", "6.", "**Title**", "## Title".
+def echo_length(index: int, title: str, text: str, whole: bool) -> int | None:  # noqa: FBT001 - as LiveText calls it
+    """How long an echo at the front of a text is, told as early as it can be: "Point 6: Title -", "6.", "**Title**".
 
     Args:
-        text: What the model wrote for the point.
         index: The point's own number. A text that begins with another number keeps it, and so does one that counts on
             from its own number, because it is a list.
         title: The point's title; a sentence that merely begins with these words keeps them.
-
-    Returns:
-        The text without the echo and without white space around it. The rest is as it was.
-    """
-    live = LiveText(front=partial(echo_length, index, title))
-    live.feed(text)
-    live.finish()
-    return live.text
-
-
-def echo_length(index: int, title: str, text: str, whole: bool) -> int | None:  # noqa: FBT001 - as LiveText calls it
-    """How many characters at the front of a text are an echo, told as early as it can be.
-
-    Args:
-        index: The point's own number.
-        title: The point's title.
         text: The text so far, without white space in front.
         whole: Whether that is all of it.
 

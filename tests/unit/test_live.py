@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sot_graph.live import LiveText
-from sot_graph.tidy import echo_length, tidy
+from sot_graph.tidy import echo_length
+from tests.unit.tidying import tidy
 
 TITLE = "A dark room"
 

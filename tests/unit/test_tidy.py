@@ -7,7 +7,7 @@ import pytest
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
-from sot_graph.tidy import tidy
+from tests.unit.tidying import tidy
 
 TITLE = "Time blocking"
 INDEX = 6
