@@ -1,8 +1,12 @@
 """One model call: prepared, streamed, checked, and tried again only where that can help."""
 
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import AsyncGenerator, Callable, Generator, Sequence
+from contextlib import aclosing, closing
+from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from json import JSONDecodeError
+from math import isfinite
 from typing import Any, cast
 
 from langchain_core.language_models import BaseChatModel
@@ -15,12 +19,17 @@ from langgraph.constants import TAG_NOSTREAM
 from langgraph.types import RetryPolicy
 
 from sot_graph.errors import ReplyError
+from sot_graph.safety import storable
 
 # Providers name the reason why a reply ended differently; a whole reply has one of these.
 END_KEYS = ("finish_reason", "stop_reason", "stopReason", "done_reason", "status")
 LENGTH_ENDS = frozenset({"length", "max_tokens", "model_length", "incomplete"})
 REFUSED_ENDS = frozenset({"content_filter", "refusal", "safety", "guardrail_intervened"})
 TRANSIENT_STATUSES = frozenset({408, 429})
+LONGEST_PAUSE = 60.0
+"""For how many seconds a server may ask to be left alone; a call that would have to wait longer has failed."""
+OUT_OF_QUOTA = "insufficient_quota"
+"""What OpenAI calls a 429 that no waiting mends."""
 # By name, because the classes belong to HTTP and provider packages that may not be installed: the base of
 # httpx's errors (and httpx2's), and OpenAI's for an error event or a lost connection within a stream.
 TRANSIENT_NAMES = frozenset({"TransportError", "APIConnectionError", "APIError"})
@@ -30,8 +39,11 @@ def is_transient(error: BaseException) -> bool:
     """Whether the same request may succeed when it is sent again.
 
     True for 408, 429 and 5xx, timeouts, refused and dropped connections, corrupt or unfinished streams and
-    empty replies; false for all else, 400, 401, 403, 404 and 422 among it.
+    empty replies; false for all else, 400, 401, 403, 404 and 422 among it, and where the server asks for a pause of
+    more than a minute or says that the account has no quota left.
     """
+    if (retry_after(error) or 0) > LONGEST_PAUSE or getattr(error, "code", None) == OUT_OF_QUOTA:
+        return False
     retryable = getattr(error, "is_retryable", None)  # langchain-core's ModelError, and our ReplyError
     if retryable is not None:
         return bool(retryable)
@@ -50,6 +62,27 @@ def http_status(error: BaseException) -> int | None:
         if isinstance(status, int) and status >= HTTPStatus.BAD_REQUEST:
             return status
     return None
+
+
+def retry_after(error: BaseException) -> float | None:
+    """For how many seconds a server that refused a request asks to be left alone (`Retry-After`), if it does."""
+    headers = getattr(getattr(error, "response", None), "headers", None) or {}
+    try:
+        if milliseconds := headers.get("retry-after-ms"):
+            seconds = float(milliseconds) / 1000
+        else:
+            seconds = _seconds_until(headers.get("retry-after") or "")
+    except (AttributeError, TypeError, ValueError):
+        return None
+    return seconds if seconds > 0 and isfinite(seconds) else None
+
+
+def _seconds_until(when: str) -> float:
+    """Read the header: a number of seconds, or a date."""
+    try:
+        return float(when)
+    except ValueError:
+        return parsedate_to_datetime(when).timestamp() - time.time()
 
 
 DEFAULT_RETRY = RetryPolicy(max_interval=8.0, retry_on=is_transient)
@@ -151,14 +184,16 @@ def reply(
     Raises:
         ReplyError: The reply is empty, refused, or was broken off.
     """
-    pieces: list[BaseMessage] = []
+    pieces = _Pieces()
     try:
-        for piece in model.stream(messages, config):
-            pieces.append(piece)
-            on_text(piece.text)
+        with closing(cast("Generator[BaseMessage, None, None]", model.stream(messages, config))) as stream:
+            for piece in stream:
+                on_text(pieces.take(piece))
+                if pieces.are_enough:
+                    break
     except ValueError as error:
         raise _empty_stream(error) from error
-    return checked(pieces)
+    return pieces.checked()
 
 
 async def areply(
@@ -168,14 +203,17 @@ async def areply(
     on_text: Callable[[str], None],
 ) -> AIMessage:
     """Call a model and wait for its whole reply; see `reply`."""
-    pieces: list[BaseMessage] = []
+    pieces = _Pieces()
     try:
-        async for piece in model.astream(messages, config):
-            pieces.append(piece)
-            on_text(piece.text)
+        stream = cast("AsyncGenerator[BaseMessage, None]", model.astream(messages, config))
+        async with aclosing(stream):
+            async for piece in stream:
+                on_text(pieces.take(piece))
+                if pieces.are_enough:
+                    break
     except ValueError as error:
         raise _empty_stream(error) from error
-    return checked(pieces)
+    return pieces.checked()
 
 
 def _empty_stream(error: ValueError) -> Exception:
@@ -186,20 +224,60 @@ def _empty_stream(error: ValueError) -> Exception:
     return error
 
 
-def checked(pieces: Sequence[BaseMessage]) -> AIMessage:
+REPLY_LIMIT = 200_000
+"""How many characters of a reply are read, and how many pieces: a model may never stop."""
+FOLDED = 1000
+"""How many pieces are kept apart; a piece takes some kilobytes, and its text a few bytes."""
+
+
+class _Pieces:
+    """The pieces of a reply, as they come."""
+
+    def __init__(self) -> None:
+        self._pieces: list[BaseMessage] = []
+        self._count = self._length = 0
+
+    @property
+    def are_enough(self) -> bool:
+        """Whether no more is read."""
+        return max(self._count, self._length) >= REPLY_LIMIT
+
+    def take(self, piece: BaseMessage) -> str:
+        """Take a piece in, and give its text."""
+        text = storable(piece.text)
+        self._pieces.append(piece)
+        self._count += 1
+        self._length += len(text)
+        if len(self._pieces) > FOLDED:
+            self._pieces = [_joined(self._pieces)]
+        return text
+
+    def checked(self) -> AIMessage:
+        """Put the reply together; see `checked`."""
+        return checked(self._pieces, end="length" if self.are_enough else None)
+
+
+def _joined(pieces: Sequence[BaseMessage]) -> BaseMessage:
+    if len(pieces) == 1:
+        return pieces[0]
+    first, *rest = cast("list[AIMessageChunk]", pieces)
+    return add_ai_message_chunks(first, *rest)
+
+
+def checked(pieces: Sequence[BaseMessage], end: str | None = None) -> AIMessage:
     """Put a streamed reply together and refuse one that is no answer.
+
+    Args:
+        pieces: What the model streamed.
+        end: Why the reply ended, where the model does not tell because it was not let finish.
 
     Raises:
         ReplyError: The reply is empty, refused, or was broken off.
     """
-    if len(pieces) > 1:
-        first, *rest = cast("list[AIMessageChunk]", pieces)
-        whole: BaseMessage = add_ai_message_chunks(first, *rest)
-    else:
-        whole = pieces[0]
-    if isinstance(whole, BaseMessageChunk):
-        whole = message_chunk_to_message(whole)
-    message = cast("AIMessage", whole)
+    whole = _joined(pieces)
+    message = cast("AIMessage", message_chunk_to_message(whole) if isinstance(whole, BaseMessageChunk) else whole)
+    if end:
+        message.response_metadata = {**message.response_metadata, END_KEYS[0]: end}
     _refuse_unusable(message)
     return message
 

@@ -7,6 +7,9 @@ import sys
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
+from langchain_core.runnables import RunnableConfig
+from langgraph.checkpoint.memory import InMemorySaver
+
 try:
     import typer
     from rich.console import Console
@@ -14,7 +17,19 @@ except ImportError as error:  # pragma: no cover - the tests have the extra
     sys.exit(f"sot-graph needs its extra `cli` ({error}): pip install 'sot-graph[cli]'")
 
 from sot_graph.demo import DemoChatModel
-from sot_graph.display import Board, Plain, Progress, Reader, closing_line, harmless, live, print_answer, write
+from sot_graph.display import (
+    Board,
+    Plain,
+    Progress,
+    Reader,
+    closing_line,
+    escaped,
+    harmless,
+    live,
+    print_answer,
+    write,
+)
+from sot_graph.editor import edit_outline
 from sot_graph.graph import create_sot_graph
 
 if TYPE_CHECKING:
@@ -24,6 +39,7 @@ DEFAULT_MODEL = "openai:gpt-5.5"
 """The model when nothing is said but a key for OpenAI is there."""
 DEMO = "demo"
 WRONG_USE = 2
+THREAD: RunnableConfig = {"configurable": {"thread_id": "ask"}}
 INTERRUPTED = 130
 """What a shell calls the end by Ctrl-C."""
 
@@ -67,6 +83,9 @@ def ask(  # noqa: PLR0913 - one option each, keyword-only
     lead: Annotated[
         bool, typer.Option("--lead", help="Begin with an opening that is written while the outline is.")
     ] = False,
+    review: Annotated[
+        bool, typer.Option("--review", help="Edit the outline in $EDITOR before its points are written.")
+    ] = False,
     watch: Annotated[
         bool, typer.Option("--watch", help="Show all points at once while they are being written; the answer after.")
     ] = False,
@@ -83,19 +102,23 @@ def ask(  # noqa: PLR0913 - one option each, keyword-only
             headings=headings,
             lead=lead,
             on_error="keep",
+            review=review,
+            checkpointer=InMemorySaver() if review else None,
         )
     except (ImportError, ValueError) as error:  # no such model, or its package is not installed
         fail(_one_line(error), WRONG_USE)
     except Exception as error:  # noqa: BLE001 - a client refuses to be made in a way of its own
         fail(_one_line(error))
     try:
-        answer = asyncio.run(_answer(graph, text, watch=watch, as_json=as_json))
+        answer = asyncio.run(_answer(graph, text, max_points, watch=watch, as_json=as_json))
     except KeyboardInterrupt:
         fail("stopped.", INTERRUPTED)
     except Exception as error:  # noqa: BLE001 - a person reads one line, whatever it was
         fail(_one_line(error))
+    if answer is None:
+        fail("stopped: the outline is empty.")
     if as_json:
-        write(json.dumps(_as_json(text, answer), ensure_ascii=False, indent=2) + "\n")
+        write(escaped(json.dumps(_as_json(text, answer), ensure_ascii=False, indent=2)) + "\n")
     errors.print(closing_line(answer), style="dim", markup=False)
     failed = [point for point in answer["points"] if point["status"] == "failed"]
     if failed:
@@ -140,7 +163,22 @@ def _model(name: str | None, base_url: str | None) -> "str | BaseChatModel":
     return DemoChatModel() if name in {None, DEMO} else name
 
 
-async def _answer(graph: Any, question: str, *, watch: bool, as_json: bool) -> dict[str, Any]:
+async def _answer(graph: Any, question: str, max_points: int, *, watch: bool, as_json: bool) -> dict[str, Any] | None:
+    """Run the graph, with a person's review of the outline if it stops for that; None where that ends the run."""
+    given: Any = {"question": question}
+    while True:
+        answer = await _show(graph, given, watch=watch, as_json=as_json)
+        if not graph.checkpointer or not (interrupts := (await graph.aget_state(THREAD)).interrupts):
+            break
+        given = edit_outline(max_points=max_points, **interrupts[0].value)
+        if given is None:
+            return None
+    if watch and not as_json:
+        print_answer(harmless(answer["answer"]), Console(highlight=False))
+    return answer
+
+
+async def _show(graph: Any, given: Any, *, watch: bool, as_json: bool) -> dict[str, Any]:
     """Run the graph, and show it on a terminal while it runs.
 
     The answer is read on standard output as it is being written, unless it is wanted whole: as JSON, or below a board
@@ -154,7 +192,7 @@ async def _answer(graph: Any, question: str, *, watch: bool, as_json: bool) -> d
     answer: dict[str, Any] = {}
     try:
         with live(view, screen) if screen.is_terminal else nullcontext():
-            async for mode, part in graph.astream({"question": question}, stream_mode=["custom", "values"]):
+            async for mode, part in graph.astream(given, THREAD, stream_mode=["custom", "values"]):
                 if mode == "values":
                     answer = part
                     continue
@@ -165,8 +203,6 @@ async def _answer(graph: Any, question: str, *, watch: bool, as_json: bool) -> d
         for text in (view, plain):
             if isinstance(text, Reader | Plain):
                 text.finish()
-    if watch and not as_json:
-        print_answer(harmless(answer["answer"]), output)
     return answer
 
 

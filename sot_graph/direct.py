@@ -10,6 +10,7 @@ from sot_graph.calls import areply, call_config, reply
 from sot_graph.ending import answer_update
 from sot_graph.prompt import GAP, RULE, continuing, lay_out
 from sot_graph.reading import Voice, recall_opening
+from sot_graph.safety import secrets_of
 from sot_graph.stage import Stage
 from sot_graph.state import SotState, Update
 from sot_graph.usage import record_call
@@ -22,6 +23,7 @@ class Direct(Stage[SotState, Update]):
 
     def __init__(self, model: BaseChatModel, *, system_prompt: SystemMessage | None) -> None:
         self.model = model
+        self.secrets = secrets_of(model)
         self.system_prompt = system_prompt
 
     def run(self, given: SotState, config: RunnableConfig) -> Update:

@@ -25,9 +25,22 @@ MOST_LINES = 5
 """How many lines of a point's text are shown at the most where all points are shown at once."""
 
 
+EMBEDDINGS = frozenset("\u202a\u202b\u202c\u202d\u202e")
+"""They turn the direction of other text around; right-to-left scripts read well without them."""
+
+
 def harmless(text: str) -> str:
     """A model's text without what a terminal would obey: control sequences and the like."""
-    return "".join(c for c in text if c in "\n\t" or unicodedata.category(c) not in {"Cc", "Cs"})
+    return "".join(c for c in text if c in "\n\t" or not _is_obeyed(c))
+
+
+def escaped(json: str) -> str:
+    """JSON with what a terminal would obey written as escapes."""
+    return "".join(c if c == "\n" or not _is_obeyed(c) else f"\\u{ord(c):04x}" for c in json)
+
+
+def _is_obeyed(character: str) -> bool:
+    return unicodedata.category(character) in {"Cc", "Cs"} or character in EMBEDDINGS
 
 
 class Progress:

@@ -1,5 +1,7 @@
 """The end of every answer, merged or direct."""
 
+from uuid import uuid4
+
 from langchain_core.runnables import RunnableConfig
 
 from sot_graph.prompt import GAP
@@ -22,10 +24,12 @@ def answer_update(state: SotState, text: str, calls: dict[str, CallRecord], conf
         reading.finish(answer, config)
     # The answer's pieces were streamed with this id, so the engine does not send the message once more.
     run = reading_of(config)
+    message_id = state.get("answer_id") or (run.message_id if run else f"sot-{uuid4()}")
     opening = state.get("opening_call")
     records = [*([opening] if opening else []), *state["calls"].values(), *calls.values()]
     return {
         "answer": answer,
-        "messages": [answer_message(answer, records, run.message_id if run else None)],
+        "answer_id": message_id,
+        "messages": [answer_message(answer, records, message_id)],
         "calls": calls,
     }

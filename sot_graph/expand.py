@@ -16,8 +16,9 @@ from langgraph.types import Command, Send
 
 from sot_graph.calls import areply, call_config, is_truncated, reply
 from sot_graph.errors import ReplyError
-from sot_graph.prompt import GAP, RULE, continuing, digest, lay_out
+from sot_graph.prompt import GAP, RULE, before_answer, continuing, digest, lay_out
 from sot_graph.reading import Reading, Voice, heard_reading, recall_opening, said_before
+from sot_graph.safety import secrets_of, storable
 from sot_graph.stage import Stage, read_state
 from sot_graph.state import Point, PointTask, SotState, Update, merge_points
 from sot_graph.streaming import PointEvent, TokenEvent, emit
@@ -94,6 +95,7 @@ class Expand(Stage[PointTask, Update]):
             muted: Whether the points are not the answer's own text, because a merge of the caller's makes that.
         """
         self.model = model
+        self.secrets = secrets_of(model)
         self.system_prompt = system_prompt
         self.headings = headings
         self.muted = muted
@@ -140,7 +142,8 @@ class Expand(Stage[PointTask, Update]):
 
     def _prompt(self, task: PointTask, config: RunnableConfig, begun: str) -> list[BaseMessage]:
         instruction = expand_instruction(task, opening=read_state(config, "opening") or "", begun=begun)
-        return lay_out(self.system_prompt, read_state(config, "messages"), instruction)
+        conversation = before_answer(read_state(config, "messages"), read_state(config, "answer_id"))
+        return lay_out(self.system_prompt, conversation, instruction)
 
     def _voice(self, task: PointTask, config: RunnableConfig) -> Voice:
         recall_opening(read_state(config, "opening"), config)
@@ -155,7 +158,7 @@ class Expand(Stage[PointTask, Update]):
         reading = heard_reading(config)
         if reading is None or self.muted or read_state(config, "tried") is not None:
             return None
-        return reading if reading.begin_recall() else None
+        return reading if reading.begin_recall(read_state(config, "answer_id")) else None
 
     def _recalled(self, pending: list[Point], config: RunnableConfig) -> dict[int, str]:
         """What is written already: in the state, and by those tasks of this step that had finished."""
@@ -221,6 +224,5 @@ def _written(task: PointTask, message: AIMessage, voice: Voice, began: float) ->
 
 
 def _describe(error: object) -> str:
-    if not isinstance(error, BaseException):
-        return str(error)[:ERROR_LIMIT]
-    return f"{type(error).__name__}: {error}"[:ERROR_LIMIT]
+    text = f"{type(error).__name__}: {error}" if isinstance(error, BaseException) else str(error)
+    return storable(text)[:ERROR_LIMIT]

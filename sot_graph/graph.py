@@ -5,12 +5,12 @@ from importlib.metadata import version
 from typing import Any, Literal, cast
 
 from langchain_core.language_models import BaseChatModel
-from langchain_core.messages import SystemMessage
+from langchain_core.messages import HumanMessage, SystemMessage
 from langchain_core.runnables import Runnable, RunnableConfig, RunnableLambda
 from langchain_core.runnables.config import var_child_runnable_config
 from langchain_core.runnables.graph import Graph
 from langgraph.cache.base import BaseCache
-from langgraph.graph import END, START, StateGraph
+from langgraph.graph import END, START, StateGraph, add_messages
 from langgraph.graph.state import CompiledStateGraph
 from langgraph.store.base import BaseStore
 from langgraph.types import CachePolicy, Checkpointer, RetryPolicy
@@ -22,8 +22,11 @@ from sot_graph.expand import Expand, dispatch_points
 from sot_graph.lead import Lead, skip_opening
 from sot_graph.merge import Merge
 from sot_graph.reading import OPENING, Reading, with_reading
+from sot_graph.review import Review, after_review, review_outline
+from sot_graph.safety import encodable, storable
 from sot_graph.skeleton import Skeleton
 from sot_graph.state import SotInput, SotOutput, SotState
+from sot_graph.streaming import stoppable
 
 SotGraph = CompiledStateGraph[SotState, None, SotInput, SotOutput]
 
@@ -43,6 +46,7 @@ def create_sot_graph(  # noqa: PLR0913 - one option each, keyword-only
     lead: bool = False,
     merge: Runnable[list[Any], Any] | Callable[..., Any] | None = None,
     on_error: Literal["raise", "keep"] = "raise",
+    review: bool = False,
     retry_policy: RetryPolicy | Sequence[RetryPolicy] | None = None,
     cache_policy: CachePolicy[Any] | None = None,
     checkpointer: Checkpointer = None,
@@ -72,6 +76,10 @@ def create_sot_graph(  # noqa: PLR0913 - one option each, keyword-only
             with a blank line between them, without a model call.
         on_error: When a point fails after its retries: `"raise"` an `ExpansionError` once the others are written, or
             `"keep"` the others as the answer.
+        review: Whether the run interrupts after the outline, with `{"question": ..., "titles": [...]}`, before anything
+            is written. It is resumed with `Command(resume=True)` (accepted), with a list of titles (write these) or
+            with a remark as text (a new outline that follows it, which is shown again). It needs a checkpointer, of its
+            own or of a parent graph. A question that suits no outline is answered without.
         retry_policy: Of the model calls. The default makes three attempts, and only at what may pass (see
             `is_transient` in `sot_graph.calls`). It is the one layer that retries: the client's own `max_retries` is
             set to 0 in the graph's copy of your model.
@@ -109,6 +117,9 @@ def create_sot_graph(  # noqa: PLR0913 - one option each, keyword-only
     if headings and merge is not None:
         msg = "headings is for the default merge; a merge of your own has the titles in its points."
         raise ValueError(msg)
+    if review and lead:
+        msg = "lead begins the answer before its outline could be reviewed; use review or lead, not both."
+        raise ValueError(msg)
     if not isinstance(cache_policy, CachePolicy | None):
         msg = f"cache_policy must be a langgraph CachePolicy, not {type(cache_policy).__name__}."
         raise TypeError(msg)
@@ -128,13 +139,14 @@ def create_sot_graph(  # noqa: PLR0913 - one option each, keyword-only
             min_points=min_points,
             max_points=max_points,
             opened=lead,
+            reviewed=review,
         ),
         retry_policy=retry,
         cache_policy=keyed(
             cache_policy,
             outliner,
             system,
-            ("question", "messages", "outline"),
+            ("question", "messages", "outline", "revision"),
             repr(route),
             min_points,
             max_points,
@@ -165,7 +177,12 @@ def create_sot_graph(  # noqa: PLR0913 - one option each, keyword-only
         retry_policy=retry,
     )
     builder.add_edge(START, "skeleton")
-    builder.add_conditional_edges("skeleton", dispatch_points, ["expand", "direct"])
+    if review:
+        builder.add_node("review", Review(max_points))
+        builder.add_conditional_edges("skeleton", review_outline, ["review", "direct"])
+        builder.add_conditional_edges("review", after_review, ["expand", "skeleton"])
+    else:
+        builder.add_conditional_edges("skeleton", dispatch_points, ["expand", "direct"])
     builder.add_edge("expand", "merge")
     builder.add_edge("merge", END)
     builder.add_edge("direct", END)
@@ -200,14 +217,9 @@ class _ReadAloud(SotGraph):
         # streamed run takes one to wait for what is streamed: with a limit of 1, nothing else would ever run.
         if places:
             config["max_concurrency"] = places + SPARE_PLACES
-        parts = cast("Generator[Any, None, None]", super().stream(input, config, **kwargs))
-        try:
-            for part in parts:  # noqa: UP028 - `yield from` would close the parts before the reading is stopped
-                yield part
-        finally:
-            # A sync run cannot be cancelled: closing it waits for its model calls, which see this at their next token.
-            reading.stop()
-            parts.close()
+        # A sync run cannot be cancelled: it ends because its calls see that the reading is stopped.
+        parts = super().stream(_storable_input(input), config, **kwargs)
+        yield from stoppable(cast("Generator[Any, None, None]", parts), reading.stop)
 
     def astream(
         self,
@@ -216,7 +228,7 @@ class _ReadAloud(SotGraph):
         **kwargs: Any,
     ) -> AsyncIterator[Any]:
         config, _ = self._read(config, kwargs)
-        return super().astream(input, config, **kwargs)
+        return super().astream(_storable_input(input), config, **kwargs)
 
     def _read(
         self, config: RunnableConfig | None, options: Mapping[str, Any], places: int | None = None
@@ -230,6 +242,19 @@ class _ReadAloud(SotGraph):
 
     async def aget_graph(self, config: RunnableConfig | None = None, *, xray: int | bool = False) -> Graph:
         return _without_handlers(await super().aget_graph(config, xray=xray))
+
+
+def _storable_input(given: Any) -> Any:
+    """The same input, with its question as a message if a checkpointer could not store it as text.
+
+    The engine stores an input before any node sees it; Postgres keeps text as JSON, which has no null characters and no
+    lone surrogates, but messages as bytes.
+    """
+    question = given.get("question") if isinstance(given, dict) else None
+    if not isinstance(question, str) or storable(question) == question:
+        return given
+    messages = add_messages(given.get("messages") or [], HumanMessage(encodable(question)))
+    return {**given, "question": None, "messages": messages}
 
 
 def _without_handlers(drawn: Graph) -> Graph:

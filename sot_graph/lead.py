@@ -12,6 +12,7 @@ from langchain_core.runnables import RunnableConfig
 from sot_graph.calls import areply, call_config, reply
 from sot_graph.prompt import RULE, continuing, lay_out, open_turn
 from sot_graph.reading import OPENING, Voice, heard_reading, said_before
+from sot_graph.safety import secrets_of
 from sot_graph.stage import Stage
 from sot_graph.state import SotState, Update
 from sot_graph.usage import record_call
@@ -29,6 +30,7 @@ class Lead(Stage[SotState, Update]):
 
     def __init__(self, model: BaseChatModel, *, system_prompt: SystemMessage | None) -> None:
         self.model = model
+        self.secrets = secrets_of(model)
         self.system_prompt = system_prompt
 
     def run(self, given: SotState, config: RunnableConfig) -> Update:

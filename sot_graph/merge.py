@@ -6,13 +6,14 @@ from typing import Any
 
 from langchain_core.messages import BaseMessage
 from langchain_core.runnables import Runnable, RunnableConfig
-from langgraph.types import Command, Send
+from langgraph.types import Command
 
 from sot_graph.calls import call_config
 from sot_graph.ending import answer_update
 from sot_graph.errors import ExpansionError
 from sot_graph.expand import heading, send_points
-from sot_graph.prompt import GAP
+from sot_graph.prompt import GAP, before_answer
+from sot_graph.safety import storable
 from sot_graph.stage import Stage
 from sot_graph.state import Point, SotState, Update
 from sot_graph.usage import record_call
@@ -39,8 +40,8 @@ class Merge(Stage[SotState, Update | Command[str]]):
 
     def run(self, given: SotState, config: RunnableConfig) -> Update | Command[str]:
         """Merge the written points."""
-        if again := _untried(given):
-            return Command(goto=again)
+        if (elsewhere := _elsewhere(given)) is not None:
+            return elsewhere
         began = time.time()
         written = self._written(given)
         if self.merge is None:
@@ -50,8 +51,8 @@ class Merge(Stage[SotState, Update | Command[str]]):
 
     async def arun(self, given: SotState, config: RunnableConfig) -> Update | Command[str]:
         """Merge the written points; see `run`."""
-        if again := _untried(given):
-            return Command(goto=again)
+        if (elsewhere := _elsewhere(given)) is not None:
+            return elsewhere
         began = time.time()
         written = self._written(given)
         if self.merge is None:
@@ -76,12 +77,28 @@ class Merge(Stage[SotState, Update | Command[str]]):
         return written
 
 
-def _untried(state: SotState) -> list[Send]:
-    """The points that failed in an earlier run of this thread: a resumed run tries them once more."""
-    failed = [point["index"] for point in state["points"] if point["status"] == "failed"]
-    if not failed or state.get("tried"):
-        return []
-    return send_points([point["title"] for point in state["points"]], failed, state["messages"])
+def _elsewhere(state: SotState) -> Update | Command[str] | None:
+    """What to do instead of merging, on a thread that was resumed or whose answer is to be mended.
+
+    Returns:
+        A command that has the points written that failed in an earlier run; no change, where an answer is whole
+        already; None where the points are to be merged.
+
+    Raises:
+        ValueError: The thread has no answer.
+    """
+    points = state.get("points") or []
+    failed = [point["index"] for point in points if point["status"] == "failed"]
+    if failed and not state.get("tried"):
+        titles = [point["title"] for point in points]
+        sends = send_points(titles, failed, before_answer(state["messages"], state.get("answer_id")))
+        return Command(update={"answer": ""}, goto=sends)
+    if state.get("answer"):
+        return {}
+    if not points:
+        msg = "This thread has no answer yet: invoke the graph with a question first."
+        raise ValueError(msg)
+    return None
 
 
 def _merged(state: SotState, merged: object, began: float, config: RunnableConfig) -> Update:
@@ -94,4 +111,4 @@ def _merged(state: SotState, merged: object, began: float, config: RunnableConfi
         )
         raise TypeError(msg)
     calls = {"merge": record_call("merge", message, began)} if message else {}
-    return answer_update(state, answer, calls, config)
+    return answer_update(state, storable(answer), calls, config)

@@ -7,10 +7,11 @@ a provider's prefix cache (and a local server's) reads them once.
 import hashlib
 import json
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from langchain_core.messages import BaseMessage, HumanMessage, SystemMessage
 
+from sot_graph.safety import encodable
 from sot_graph.state import SotState
 
 
@@ -27,7 +28,8 @@ def lay_out(
         instruction: What this call is to do. It goes below the question in the same message, because the chat templates
             of many local models refuse two human messages in a row. It is text, never a template.
     """
-    prompt = [system_prompt, *conversation] if system_prompt else list(conversation)
+    given = [system_prompt, *conversation] if system_prompt else conversation
+    prompt = [encodable_message(message) for message in given]
     if instruction is None:
         return prompt
     last = prompt[-1]
@@ -40,6 +42,21 @@ def lay_out(
         else [*content, {"type": "text", "text": f"\n\n{instruction}"}]
     )
     return [*prompt[:-1], last.model_copy(update={"content": below})]
+
+
+def encodable_message(message: BaseMessage) -> BaseMessage:
+    """The same message, with text that can be sent."""
+    content = message.content
+    if isinstance(content, str):
+        changed: Any = encodable(content)
+    else:
+        changed = [
+            {**block, "text": encodable(block["text"])}
+            if isinstance(block, dict) and isinstance(block.get("text"), str)
+            else block
+            for block in content
+        ]
+    return message if changed == content else message.model_copy(update={"content": changed})
 
 
 GAP = "\n\n"
@@ -82,6 +99,7 @@ def open_turn(state: SotState) -> Turn:
     if not question.strip():
         msg = "There is nothing to answer: `question` is blank. Leave it out to answer the last of `messages`."
         raise ValueError(msg)
+    question = encodable(question)
     if messages and isinstance(messages[-1], HumanMessage) and messages[-1].text.strip() == question.strip():
         return Turn(question, messages, [], outline)
     # As a dict, because the engine streams every message object that a node returns, and this is not the answer's.
@@ -105,6 +123,12 @@ def _is_blank(message: BaseMessage) -> bool:
     return isinstance(message.content, str) or all(
         isinstance(block, str) or block.get("type") == "text" for block in message.content
     )
+
+
+def before_answer(messages: Sequence[BaseMessage], answer_id: str | None) -> list[BaseMessage]:
+    """The conversation up to an answer that stands in it already, because points of it are written after all."""
+    answered = (i for i, message in enumerate(messages) if answer_id and message.id == answer_id)
+    return list(messages[: next(answered, None)])
 
 
 def continuing(begun: str) -> str:

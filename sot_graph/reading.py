@@ -6,6 +6,7 @@ says what the next ones have written so far, and passes the turn on.
 """
 
 import threading
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from types import TracebackType
@@ -61,6 +62,7 @@ class Reading:
         self._waiting: dict[int, str] = {}
         self._ended: set[int] = set()
         self._is_recalled = False
+        self._not_before: dict[str, float] = {}
 
     def stop(self) -> None:
         """Take in that nobody listens any more to this run."""
@@ -70,6 +72,20 @@ class Reading:
     def is_stopped(self) -> bool:
         """Whether nobody listens any more, to this run or to a parent of it."""
         return any(stop.is_set() for stop in self._stops)
+
+    def sleep(self, seconds: float) -> None:
+        """Wait, but not when nobody listens any more."""
+        until = time.monotonic() + seconds
+        while (left := until - time.monotonic()) > 0 and not self.is_stopped:
+            self._stops[0].wait(min(left, 0.1))
+
+    def put_off(self, task: str, seconds: float) -> None:
+        """Take in that a server asked for a pause before a task's next attempt."""
+        self._not_before[task] = time.monotonic() + seconds
+
+    def pause_of(self, task: str) -> float:
+        """For how many seconds a task's attempt has to wait."""
+        return max(0.0, self._not_before.pop(task, 0.0) - time.monotonic())
 
     def said_of(self, place: int) -> str:
         """What the reader has got of a part already: a new attempt at it has to go on from there."""
@@ -93,9 +109,14 @@ class Reading:
             self._ended.add(place)
             self._speak(config)
 
-    def begin_recall(self) -> bool:
-        """Whether nobody has begun to recall what an earlier run wrote; true for the first who asks."""
+    def begin_recall(self, message_id: str | None) -> bool:
+        """Whether nobody has begun to recall what an earlier run wrote; true for the first who asks.
+
+        Args:
+            message_id: The id of the answer's message where it has one already, which is then replaced.
+        """
         with self._lock:
+            self.message_id = message_id or self.message_id
             first, self._is_recalled = not self._is_recalled, True
         return first
 

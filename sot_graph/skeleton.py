@@ -15,14 +15,17 @@ from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, BaseMessage, SystemMessage
 from langchain_core.messages.ai import UsageMetadata
 from langchain_core.runnables import Runnable, RunnableConfig
+from langgraph.checkpoint.base import BaseCheckpointSaver
+from langgraph.constants import CONFIG_KEY_CHECKPOINTER
 from langgraph.types import Overwrite
 from pydantic import BaseModel, Field
 
 from sot_graph.calls import call_config, http_status, is_transient, unstreamed
 from sot_graph.outline import clean_titles, read_outline
 from sot_graph.prompt import RULE, Turn, lay_out, open_turn
+from sot_graph.safety import secrets_of
 from sot_graph.stage import Stage
-from sot_graph.state import SotState, Update
+from sot_graph.state import Revision, SotState, Update
 from sot_graph.streaming import OutlineEvent, emit
 from sot_graph.usage import record_call
 
@@ -73,6 +76,19 @@ MAY_DECLINE = (
 PLAIN_FORM = "Write the points as a numbered list, one a line. For an empty list write the word NONE."
 """What a model is told besides where it cannot be given a schema."""
 
+OUTLINE_LIMIT = 1_000
+"""How many titles are looked at; what comes behind them is never written."""
+
+
+def revision_instruction(revision: Revision) -> str:
+    """What stands below that where a person wants another outline."""
+    titles = "\n".join(f"{i}. {title}" for i, title in enumerate(revision["titles"], start=1))
+    return f"{REVISE}\n\n{titles}\n\n{REMARK}\n\n{revision['remark']}\n\nGive the whole list of points anew."
+
+
+REVISE = "These points were planned before:"
+REMARK = "A person has looked at them, and this remark is to be followed:"
+
 Outlined = tuple[list[str], AIMessage | None]
 """The titles that a reply holds, and the reply itself where there is one (for its token counts)."""
 
@@ -80,7 +96,7 @@ Outlined = tuple[list[str], AIMessage | None]
 class Skeleton(Stage[SotState, Update]):
     """The node that begins a fresh answer in the state and yields its outline."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the options of the graph that are this stage's
         self,
         model: BaseChatModel,
         *,
@@ -89,19 +105,25 @@ class Skeleton(Stage[SotState, Update]):
         min_points: int,
         max_points: int,
         opened: bool,
+        reviewed: bool,
     ) -> None:
+        self.secrets = secrets_of(model)
         self.model = unstreamed(model)
         self.structured = _with_schema(self.model)
         self.route = route
         self.system_prompt = system_prompt
         self.min_points = min_points
         self.max_points = max_points
+        self.reviewed = reviewed
         self.instruction = skeleton_instruction(min_points, max_points, may_decline=route == "auto", opened=opened)
+        self.planned = skeleton_instruction(min_points, max_points, may_decline=False)
 
     def run(self, given: SotState, config: RunnableConfig) -> Update:
         """Write the outline, unless the caller brought one or the question does not suit."""
         began = time.time()
-        turn = open_turn(given)
+        turn = self._open(given, config)
+        if revision := given.get("revision"):
+            return self._revised(given, revision, self._ask(turn, config, revision), began)
         titles, raw = turn.outline, None
         if titles is None and self._suits(turn, config):
             titles, raw = self._ask(turn, config)
@@ -110,11 +132,23 @@ class Skeleton(Stage[SotState, Update]):
     async def arun(self, given: SotState, config: RunnableConfig) -> Update:
         """Write the outline; see `run`."""
         began = time.time()
-        turn = open_turn(given)
+        turn = self._open(given, config)
+        if revision := given.get("revision"):
+            return self._revised(given, revision, await self._aask(turn, config, revision), began)
         titles, raw = turn.outline, None
         if titles is None and await self._asuits(turn, config):
             titles, raw = await self._aask(turn, config)
         return self._update(turn, titles or [], raw, began)
+
+    def _open(self, state: SotState, config: RunnableConfig) -> Turn:
+        turn = open_turn(state)
+        if self.reviewed and not isinstance(config["configurable"].get(CONFIG_KEY_CHECKPOINTER), BaseCheckpointSaver):
+            msg = (
+                "review=True interrupts the run, which needs a checkpointer to go on: give one to create_sot_graph or "
+                "to the parent graph, and a thread_id to the run."
+            )
+            raise ValueError(msg)
+        return turn
 
     def _suits(self, turn: Turn, config: RunnableConfig) -> bool:
         if isinstance(self.route, str):
@@ -126,39 +160,33 @@ class Skeleton(Stage[SotState, Update]):
             return True
         return _decision(await self.route.ainvoke(turn.question, config))
 
-    def _ask(self, turn: Turn, config: RunnableConfig) -> Outlined:
+    def _ask(self, turn: Turn, config: RunnableConfig, revision: Revision | None = None) -> Outlined:
         config = call_config(config, "outline", "skeleton")
         if self.structured is not None:
             try:
-                return _read_result(self.structured.invoke(self._prompt(turn), config))
+                return _read_result(self.structured.invoke(self._prompt(turn, revision), config))
             except Exception as error:  # noqa: BLE001 - _salvage raises it again where nothing is to be saved
                 if (outlined := _salvage(error)) is not None:
                     return outlined
-        return _read_result(self.model.invoke(self._prompt(turn, PLAIN_FORM), config))
+        return _read_result(self.model.invoke(self._prompt(turn, revision, PLAIN_FORM), config))
 
-    async def _aask(self, turn: Turn, config: RunnableConfig) -> Outlined:
+    async def _aask(self, turn: Turn, config: RunnableConfig, revision: Revision | None = None) -> Outlined:
         config = call_config(config, "outline", "skeleton")
         if self.structured is not None:
             try:
-                return _read_result(await self.structured.ainvoke(self._prompt(turn), config))
+                return _read_result(await self.structured.ainvoke(self._prompt(turn, revision), config))
             except Exception as error:  # noqa: BLE001 - _salvage raises it again where nothing is to be saved
                 if (outlined := _salvage(error)) is not None:
                     return outlined
-        return _read_result(await self.model.ainvoke(self._prompt(turn, PLAIN_FORM), config))
+        return _read_result(await self.model.ainvoke(self._prompt(turn, revision, PLAIN_FORM), config))
 
-    def _prompt(self, turn: Turn, *more: str) -> list[BaseMessage]:
-        return lay_out(self.system_prompt, turn.conversation, "\n".join([self.instruction, *more]))
+    def _prompt(self, turn: Turn, revision: Revision | None, *more: str) -> list[BaseMessage]:
+        instruction = [self.planned, revision_instruction(revision)] if revision else [self.instruction]
+        return lay_out(self.system_prompt, turn.conversation, "\n".join([*instruction, *more]))
 
     def _update(self, turn: Turn, titles: Sequence[str], raw: AIMessage | None, began: float) -> Update:
-        outline = clean_titles(titles)
-        if len(outline) > self.max_points:
-            logger.warning(
-                "The outline has %d points; the first %d are written (max_points).",
-                len(outline),
-                self.max_points,
-            )
         # Too few points are no outline: the question is answered directly.
-        outline = outline[: self.max_points] if len(outline) >= self.min_points else []
+        outline = self._capped(titles)
         emit(OutlineEvent(type="outline", titles=outline))
         calls = {}
         if raw is not None:
@@ -169,9 +197,34 @@ class Skeleton(Stage[SotState, Update]):
             # A thread that is used again begins a fresh answer.
             "points": Overwrite([]),
             "answer": "",
+            "answer_id": None,
             "calls": Overwrite(calls),
             "tried": False,
         }
+
+    def _revised(self, state: SotState, revision: Revision, outlined: Outlined, began: float) -> Update:
+        """Yield the outline that follows a person's remark, or the old one where the model gave none."""
+        titles, raw = outlined
+        outline = self._capped(titles)
+        if not outline:
+            logger.warning("The model gave no outline that follows the remark; the one before it stands.")
+            outline = revision["titles"]
+        emit(OutlineEvent(type="outline", titles=outline))
+        asked = sum(call["stage"] == "skeleton" for call in state["calls"].values())
+        return {"outline": outline, "calls": {f"skeleton {asked + 1}": record_call("skeleton", raw, began)}}
+
+    def _capped(self, titles: Sequence[str]) -> list[str]:
+        """The points to be written; none where they are too few for an outline."""
+        outline = clean_titles(titles[:OUTLINE_LIMIT])
+        if len(outline) > self.max_points:
+            more = " or more" if len(titles) > OUTLINE_LIMIT else ""
+            logger.warning(
+                "The outline has %d%s points; the first %d are written (max_points).",
+                len(outline),
+                more,
+                self.max_points,
+            )
+        return outline[: self.max_points] if len(outline) >= self.min_points else []
 
 
 def _with_schema(model: BaseChatModel) -> Runnable[Any, Any] | None:

@@ -1,12 +1,21 @@
-"""What the nodes have in common."""
+"""What the nodes have in common: two forms, an end that does not wait, a pause that a server asked for."""
 
+import asyncio
+import threading
 from abc import abstractmethod
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, wait
+from contextvars import copy_context
+from functools import partial
 from typing import Any, TypeVar
 
 from langchain_core.runnables import Runnable, RunnableConfig
 from langchain_core.runnables.config import ensure_config
 
-from sot_graph.reading import place_of
+from sot_graph.calls import retry_after
+from sot_graph.reading import Reading, Stopped, place_of, reading_of
+from sot_graph.safety import hide_in
+from sot_graph.usage import this_task
 
 Given = TypeVar("Given")
 Written = TypeVar("Written")
@@ -27,6 +36,9 @@ def read_state(config: RunnableConfig, key: str) -> Any:
 class Stage(Runnable[Given, Written]):
     """A node with a sync and an async form; a plain function would have only one of them."""
 
+    secrets: Sequence[str] = ()
+    """What no error of this stage may tell."""
+
     @abstractmethod
     def run(self, given: Given, config: RunnableConfig) -> Written:
         """Do the stage's work."""
@@ -43,8 +55,16 @@ class Stage(Runnable[Given, Written]):
     ) -> Written:
         """Run as a node of the graph."""
         config = ensure_config(config)
-        with place_of(config):
+        reading = reading_of(config)
+        if reading is None:  # the graph was compiled anew, from its builder
             return self.run(input, config)
+        with place_of(config):
+            reading.sleep(reading.pause_of(this_task()))
+            try:
+                return _abandonable(partial(self.run, input, config), reading)
+            except Exception as error:
+                self._note(error, reading)
+                raise
 
     async def ainvoke(
         self,
@@ -53,4 +73,42 @@ class Stage(Runnable[Given, Written]):
         **_kwargs: Any,
     ) -> Written:
         """Run as a node of the graph; see `invoke`."""
-        return await self.arun(input, ensure_config(config))
+        config = ensure_config(config)
+        reading = reading_of(config)
+        await asyncio.sleep(reading.pause_of(this_task()) if reading else 0)
+        try:
+            return await self.arun(input, config)
+        except Exception as error:
+            self._note(error, reading)
+            raise
+
+    def _note(self, error: Exception, reading: Reading | None) -> None:
+        """Keep in mind for how long a server wants to be left alone, and let no key out."""
+        hide_in(error, self.secrets)
+        if reading and (seconds := retry_after(error)):
+            reading.put_off(this_task(), seconds)
+
+
+def _abandonable(work: Callable[[], Written], reading: Reading) -> Written:
+    """Work in a thread of its own, which is left to itself when nobody listens any more.
+
+    A sync call cannot be cancelled. Its thread ends it at its next token; a process that ends does not wait for that.
+    """
+    outcome: Future[Written] = Future()
+
+    def settle() -> None:
+        try:
+            outcome.set_result(work())
+        except BaseException as error:  # noqa: BLE001 - it is raised where the work is waited for
+            outcome.set_exception(error)
+
+    threading.Thread(target=copy_context().run, args=(settle,), daemon=True).start()
+    while not outcome.done():
+        wait([outcome], timeout=STOP_INTERVAL)
+        if reading.is_stopped:
+            raise Stopped
+    return outcome.result()
+
+
+STOP_INTERVAL = 0.1
+"""After how many seconds at the most a sync run sees that nobody listens any more."""

@@ -56,15 +56,26 @@ def merge_points(left: list[Point], right: list[Point]) -> list[Point]:
     return [by_index[index] for index in sorted(by_index)]
 
 
+class Revision(TypedDict):
+    """What a person wants different about an outline."""
+
+    titles: list[str]
+    """The outline as it was."""
+    remark: str
+
+
 class SotState(TypedDict, total=False):
     """The whole state, the stages' own keys included."""
 
     # Ephemeral: gone after one step, so that no turn is answered with the last turn's question or outline.
     question: Annotated[str | None, EphemeralValue]
     outline: Annotated[list[str] | None, EphemeralValue]
+    revision: Annotated[Revision | None, EphemeralValue]
     messages: Annotated[list[AnyMessage], add_messages]
     points: Annotated[list[Point], merge_points]
     answer: str
+    answer_id: str | None
+    """The id of the answer's message: when failed points are written after all, that message is replaced."""
     opening: str
     """What the answer begins with, where it has an opening of its own (`lead=True`)."""
     opening_call: CallRecord | None

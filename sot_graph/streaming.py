@@ -1,13 +1,17 @@
 """What the graph tells while it works: its events, and the answer in reading order."""
 
 import threading
-from collections.abc import AsyncGenerator, AsyncIterator, Generator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from typing import Any, Literal, cast
+from contextvars import copy_context
+from typing import Any, Literal, TypeVar, cast
 
 from langchain_core.runnables import Runnable, RunnableConfig
 from langgraph.config import get_stream_writer
 from typing_extensions import TypedDict
+
+Part = TypeVar("Part")
 
 
 class OutlineEvent(TypedDict):
@@ -90,13 +94,35 @@ def stream_answer(
     stop = threading.Event()
     config = {**(config or {}), "configurable": {**((config or {}).get("configurable") or {}), STOP: stop}}
     answer = _Answer(graph)
-    with closing(cast("Generator[Any, None, None]", graph.stream(input, config, **answer.options))) as parts:
+    parts = cast("Generator[Any, None, None]", graph.stream(input, config, **answer.options))
+    with closing(stoppable(parts, stop.set)) as stream:
+        for part in stream:
+            if text := answer.text_of(part):
+                yield text
+
+
+def stoppable(parts: Generator[Part, None, None], stop: Callable[[], None]) -> Generator[Part, None, None]:
+    """Take what a sync run streams, and tell the run when nobody takes any more of it.
+
+    Ctrl-C, an alarm and other signals reach the main thread only. Were that the one that runs the engine, it would
+    first wait for all model calls, so the engine runs in another one. It is never ahead of who takes the parts.
+    """
+    if threading.current_thread() is not threading.main_thread():
         try:
-            for part in parts:
-                if text := answer.text_of(part):
-                    yield text
+            for part in parts:  # noqa: UP028 - `yield from` would close the parts before the run is told
+                yield part
         finally:
-            stop.set()
+            stop()
+            parts.close()
+        return
+    context = copy_context()
+    with ThreadPoolExecutor(1) as engine:
+        try:
+            while (following := engine.submit(context.run, lambda: next(parts, None)).result()) is not None:
+                yield following
+        finally:
+            stop()
+            engine.submit(context.run, parts.close).result()
 
 
 def astream_answer(

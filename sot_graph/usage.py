@@ -31,6 +31,12 @@ def this_attempt() -> int:
     return info.node_attempt if info else 1
 
 
+def this_task() -> str:
+    """The running task's id, which stays the same from one attempt to the next."""
+    info = get_runtime().execution_info
+    return info.task_id if info else ""
+
+
 def record_call(stage: str, reply: BaseMessage | None, began: float) -> CallRecord:
     """Note what one call cost, from within the node that made it.
 

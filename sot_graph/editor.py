@@ -1,0 +1,49 @@
+"""The command line's review: the outline in the user's editor, as `git commit` opens its message."""
+
+import click
+from langgraph.types import Command
+
+from sot_graph.display import harmless
+
+REMARK = ">"
+COMMENT = "#"
+
+
+def edit_outline(question: str, titles: list[str], max_points: int) -> Command[str] | None:
+    """Have a person look at an outline.
+
+    Args:
+        question: What is to be answered.
+        titles: The outline.
+        max_points: The most titles that it may have.
+
+    Returns:
+        What goes on with the run; None where the person left no title.
+
+    Raises:
+        click.ClickException: There is no editor, or it failed.
+    """
+    text, wrong = "\n".join(titles), ""
+    while True:
+        edited = click.edit(f"{text}\n\n{wrong}{_help(question)}", extension=".md", require_save=False) or ""
+        lines = [line.strip() for line in edited.splitlines()]
+        lines = [line for line in lines if line and not line.startswith(COMMENT)]
+        if remarks := [line.removeprefix(REMARK).strip() for line in lines if line.startswith(REMARK)]:
+            return Command(resume="\n".join(remarks))
+        if len(lines) <= max_points:
+            return Command(resume=True if lines == titles else lines) if lines else None
+        text = "\n".join(lines)
+        wrong = f"{COMMENT} These are {len(lines)} titles; {max_points} are the most (--max-points).\n{COMMENT}\n"
+
+
+def _help(question: str) -> str:
+    return "".join(
+        f"{COMMENT} {line}\n"
+        for line in (
+            f"The outline of the answer to: {harmless(' '.join(question.split()))[:200]}",
+            "",
+            "A title a line: edit, reorder, add or drop them; then save and quit to have them written.",
+            f"A line that begins with '{REMARK}' is a remark: the outline is planned anew, and follows it.",
+            f"Lines that begin with '{COMMENT}' do not count. Without any title, nothing is written.",
+        )
+    )
