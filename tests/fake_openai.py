@@ -58,6 +58,7 @@ class Reply:
     finish: str | None = "stop"
     status: int = 200
     message: str = "a fault of the test's"
+    code: str | None = None
     refusal: str | None = None
     headers: dict[str, str] = field(default_factory=dict)
     first_token: float = 0.0
@@ -125,14 +126,16 @@ class FakeOpenAI:
         self.most_in_flight = max(self.most_in_flight, self.in_flight)
         reply = self.script(asked)
         if reply.status != HTTPStatus.OK:
-            await asyncio.sleep(reply.first_token)
-            self._done(asked)
-            error = {"message": reply.message, "type": "test", "code": None}
+            try:
+                await _pause(reply.first_token, request)
+            finally:
+                self._done(asked)
+            error = {"message": reply.message, "type": "test", "code": reply.code}
             return JSONResponse({"error": error}, reply.status, reply.headers)
         if asked.body.get("stream"):
             return StreamingResponse(self._pieces(asked, reply), media_type="text/event-stream")
         try:
-            await asyncio.sleep(reply.first_token + reply.per_token * len(reply.tokens))
+            await _pause(reply.first_token + reply.per_token * len(reply.tokens), request)
         finally:
             self._done(asked)
         if reply.drop_after is not None:
@@ -172,6 +175,15 @@ class FakeOpenAI:
             yield "data: [DONE]\n\n"
         finally:
             self._done(asked)
+
+
+async def _pause(seconds: float, request: HttpRequest) -> None:
+    """Take one's time, but not when the client has gone."""
+    gone = asyncio.ensure_future(request.receive())
+    await asyncio.wait([gone], timeout=seconds)
+    if gone.done():
+        raise ConnectionDropped
+    gone.cancel()
 
 
 class ConnectionDropped(Exception):  # noqa: N818 - an event of the test's, not an error of the server's
