@@ -63,6 +63,8 @@ class Reply:
     headers: dict[str, str] = field(default_factory=dict)
     first_token: float = 0.0
     per_token: float = 0.0
+    words: int = 1
+    """How many words a token has."""
     drop_after: int | None = None
     """Close the connection after so many tokens."""
     corrupt_after: int | None = None
@@ -71,7 +73,8 @@ class Reply:
     @property
     def tokens(self) -> list[str]:
         words = (self.text or "").split(" ")
-        return [word if i == 0 else f" {word}" for i, word in enumerate(words)]
+        tokens = [" ".join(words[i : i + self.words]) for i in range(0, len(words), self.words)]
+        return [token if i == 0 else f" {token}" for i, token in enumerate(tokens)]
 
     @property
     def usage(self) -> dict[str, int]:
