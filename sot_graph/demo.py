@@ -21,7 +21,7 @@ from langchain_core.utils.function_calling import convert_to_openai_tool
 
 from sot_graph.expand import YOUR_POINT
 from sot_graph.prompt import RULE
-from sot_graph.skeleton import MAY_DECLINE, Outline
+from sot_graph.skeleton import MAY_DECLINE, REMARK, Outline
 
 _STOP_WORDS = frozenset(
     """
@@ -167,8 +167,11 @@ def demo_outline(messages: Sequence[BaseMessage]) -> str:
     if _IN_ONE_GO.search(question) and MAY_DECLINE in instruction:
         return json.dumps({"points": []})
     topic = _topic(question)
-    titles = [title.replace("{topic}", topic) for title in _TITLES]
-    return json.dumps({"points": titles[: 5 + _number(question) % 4]}, ensure_ascii=False)
+    titles = [title.replace("{topic}", topic) for title in _TITLES][: 5 + _number(question) % 4]
+    if REMARK in instruction:
+        remark = instruction.partition(REMARK)[2].strip().partition("\n")[0]
+        titles.append(f"As remarked: {_short(remark, 40)}")
+    return json.dumps({"points": titles}, ensure_ascii=False)
 
 
 def demo_text(messages: Sequence[BaseMessage]) -> str:
