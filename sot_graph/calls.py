@@ -184,7 +184,7 @@ def reply(
     Raises:
         ReplyError: The reply is empty, refused, or was broken off.
     """
-    pieces = _Pieces()
+    pieces = Pieces()
     try:
         with closing(cast("Generator[BaseMessage, None, None]", model.stream(messages, config))) as stream:
             for piece in stream:
@@ -203,7 +203,7 @@ async def areply(
     on_text: Callable[[str], None],
 ) -> AIMessage:
     """Call a model and wait for its whole reply; see `reply`."""
-    pieces = _Pieces()
+    pieces = Pieces()
     try:
         stream = cast("AsyncGenerator[BaseMessage, None]", model.astream(messages, config))
         async with aclosing(stream):
@@ -230,12 +230,15 @@ FOLDED = 1000
 """How many pieces are kept apart; a piece takes some kilobytes, and its text a few bytes."""
 
 
-class _Pieces:
+class Pieces:
     """The pieces of a reply, as they come."""
 
     def __init__(self) -> None:
         self._pieces: list[BaseMessage] = []
         self._count = self._length = 0
+
+    def __len__(self) -> int:
+        return self._count
 
     @property
     def are_enough(self) -> bool:

@@ -16,8 +16,9 @@ from langgraph.types import Command, Send
 
 from sot_graph.calls import areply, call_config, is_truncated, reply
 from sot_graph.errors import ReplyError
+from sot_graph.expander import Expander
 from sot_graph.prompt import GAP, RULE, before_answer, continuing, digest, lay_out
-from sot_graph.reading import Reading, Voice, heard_reading, recall_opening, said_before
+from sot_graph.reading import Reading, Voice, heard_reading, inner_config, recall_opening, said_before
 from sot_graph.safety import secrets_of, storable
 from sot_graph.stage import Stage, read_state
 from sot_graph.state import Point, PointTask, SotState, Update, merge_points
@@ -36,11 +37,15 @@ def heading(title: str) -> str:
     return f"## {title}{GAP}"
 
 
-def expand_instruction(task: PointTask, *, opening: str = "", begun: str = "") -> str:
+LENGTH = "One or two sentences, unless you were told before how long or in what form to answer. "
+
+
+def expand_instruction(task: PointTask, *, length: str = LENGTH, opening: str = "", begun: str = "") -> str:
     """What stands below the question in one point's prompt; the point's own part comes last.
 
     Args:
         task: The point.
+        length: How long the text should be; an expander knows that itself.
         opening: The answer's opening, where it has one.
         begun: The text of which the reader has this beginning already.
     """
@@ -52,7 +57,7 @@ def expand_instruction(task: PointTask, *, opening: str = "", begun: str = "") -
         "others are being written by others, who see this same page:\n\n"
         f"{outline}\n\n"
         "Write your point's text, in the language of the question, so that all texts read as one answer when they "
-        "are put together. One or two sentences, unless you were told before how long or in what form to answer. "
+        f"are put together. {length}"
         "Begin with the text itself, without a number, a title or an introduction, and keep out what belongs to the "
         "other points.\n\n"
         f"{continuing(begun) if begun else ''}"
@@ -84,7 +89,12 @@ class Expand(Stage[PointTask, Update]):
     """The node that writes one point."""
 
     def __init__(
-        self, model: BaseChatModel, *, system_prompt: SystemMessage | None, headings: bool, muted: bool
+        self,
+        model: BaseChatModel | Expander,
+        *,
+        system_prompt: SystemMessage | None,
+        headings: bool,
+        muted: bool,
     ) -> None:
         """Set the stage up.
 
@@ -94,7 +104,13 @@ class Expand(Stage[PointTask, Update]):
             headings: Whether each point's title stands above its text.
             muted: Whether the points are not the answer's own text, because a merge of the caller's makes that.
         """
-        self.model = model
+        if isinstance(model, Expander):
+            self.reply, self.areply = model.reply, model.areply
+        else:
+            self.reply, self.areply = partial(reply, model), partial(areply, model)
+        self.expander = model if isinstance(model, Expander) else None
+        # The calls of a graph of ours take the places themselves.
+        self.takes_place = not (self.expander and self.expander.reads_aloud)
         self.secrets = secrets_of(model)
         self.system_prompt = system_prompt
         self.headings = headings
@@ -106,8 +122,8 @@ class Expand(Stage[PointTask, Update]):
         if reading := self._resumed(config):
             reading.recall(self._recalled(pending_points(config), config), config)
         with self._voice(given, config) as voice:
-            prompt, call = self._prompt(given, config, voice.begun), _point_config(given, config)
-            message = reply(self.model, prompt, call, partial(_hear, voice))
+            prompt, call = self._prompt(given, config, voice.begun), self._call_config(given, config)
+            message = self.reply(prompt, call, partial(_hear, voice))
             return _written(given, message, voice, began)
 
     async def arun(self, given: PointTask, config: RunnableConfig) -> Update:
@@ -116,8 +132,8 @@ class Expand(Stage[PointTask, Update]):
         if reading := self._resumed(config):
             reading.recall(self._recalled(await apending_points(config), config), config)
         with self._voice(given, config) as voice:
-            prompt, call = self._prompt(given, config, voice.begun), _point_config(given, config)
-            message = await areply(self.model, prompt, call, partial(_hear, voice))
+            prompt, call = self._prompt(given, config, voice.begun), self._call_config(given, config)
+            message = await self.areply(prompt, call, partial(_hear, voice))
             return _written(given, message, voice, began)
 
     def keep_failure(self, task: PointTask, error: NodeError, config: RunnableConfig) -> Command[str]:
@@ -141,9 +157,15 @@ class Expand(Stage[PointTask, Update]):
         return Command(update={"points": [point], "tried": tried}, goto="merge")
 
     def _prompt(self, task: PointTask, config: RunnableConfig, begun: str) -> list[BaseMessage]:
-        instruction = expand_instruction(task, opening=read_state(config, "opening") or "", begun=begun)
+        opening, length = read_state(config, "opening") or "", "" if self.expander else LENGTH
+        instruction = expand_instruction(task, length=length, opening=opening, begun=begun)
         conversation = before_answer(read_state(config, "messages"), read_state(config, "answer_id"))
         return lay_out(self.system_prompt, conversation, instruction)
+
+    def _call_config(self, task: PointTask, config: RunnableConfig) -> RunnableConfig:
+        name = f"point {task['index']}: {task['title']}"
+        config = call_config(config, name, "expand", point=task["index"], title=task["title"])
+        return config if self.takes_place else inner_config(config)
 
     def _voice(self, task: PointTask, config: RunnableConfig) -> Voice:
         recall_opening(read_state(config, "opening"), config)
@@ -198,11 +220,6 @@ def _saved(config: RunnableConfig) -> tuple[BaseCheckpointSaver[Any] | None, Run
 def _points_in(saved: CheckpointTuple | None) -> list[Point]:
     writes = saved.pending_writes or [] if saved else []
     return [point for _, channel, value in writes if channel == "points" for point in value]
-
-
-def _point_config(task: PointTask, config: RunnableConfig) -> RunnableConfig:
-    name = f"point {task['index']}: {task['title']}"
-    return call_config(config, name, "expand", point=task["index"], title=task["title"])
 
 
 def _written(task: PointTask, message: AIMessage, voice: Voice, began: float) -> Update:

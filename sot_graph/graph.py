@@ -19,6 +19,7 @@ from sot_graph.caching import keyed
 from sot_graph.calls import prepare_model, retry_policies
 from sot_graph.direct import Direct
 from sot_graph.expand import Expand, dispatch_points
+from sot_graph.expander import Expander
 from sot_graph.lead import Lead, skip_opening
 from sot_graph.merge import Merge
 from sot_graph.reading import OPENING, Reading, with_reading
@@ -30,6 +31,8 @@ from sot_graph.streaming import stoppable
 
 SotGraph = CompiledStateGraph[SotState, None, SotInput, SotOutput]
 
+MOST_CALLS = 1_000
+"""How many calls of one run a sync run's pool of threads has room for, unless `max_concurrency` says fewer."""
 SPARE_PLACES = 6
 """Places beside the points' own: a stream's waiter, and the checkpointer's writes, run in the same pool."""
 
@@ -38,6 +41,7 @@ def create_sot_graph(  # noqa: PLR0913 - one option each, keyword-only
     model: str | BaseChatModel,
     *,
     skeleton_model: str | BaseChatModel | None = None,
+    expander: Runnable[Any, Any] | Callable[..., Any] | None = None,
     route: Literal["auto", "always"] | Callable[[str], bool | Awaitable[bool]] | Runnable[str, bool] = "auto",
     system_prompt: str | SystemMessage | None = None,
     min_points: int = 2,
@@ -62,6 +66,10 @@ def create_sot_graph(  # noqa: PLR0913 - one option each, keyword-only
     Args:
         model: Writes the points, and the direct answer: a chat model, or a name for `init_chat_model`.
         skeleton_model: Writes the outline in place of `model`; a small, quick one may do.
+        expander: Writes the points in place of `model`: any Runnable or function, such as an agent with tools, a
+            retrieval chain, or another SoT graph (a long document; its depth is that of what you nest, and its calls
+            at most `1 + max_points * calls of the inner graph`, times the attempts). It gets the point's messages (a
+            graph gets them as its `messages`) and returns a message, a text, or a state with `messages` or `answer`.
         route: What is answered by an outline. `"auto"`: the skeleton call itself may decline, which costs no call when
             an outline suits. `"always"`: every question. Or your own: the question in, True (outline) or False
             (direct) out.
@@ -166,13 +174,13 @@ def create_sot_graph(  # noqa: PLR0913 - one option each, keyword-only
             cache_policy=keyed(cache_policy, writer, system, ("question", "messages", "outline")),
         )
         builder.add_edge(START, "lead")
-    expand = Expand(writer, system_prompt=system, headings=headings, muted=merge is not None)
+    expand = Expand(_expander(expander) or writer, system_prompt=system, headings=headings, muted=merge is not None)
     builder.add_node(
         "expand",
         expand,
         retry_policy=retry,
         error_handler=cast("Any", expand.keep_failure),  # add_node has no type for a handler that takes the error
-        cache_policy=keyed(cache_policy, writer, system, ("index", "outline", "context")),
+        cache_policy=keyed(cache_policy, writer, system, ("index", "outline", "context"), repr(expander)),
     )
     builder.add_node("direct", Direct(writer, system_prompt=system), retry_policy=retry)
     builder.add_node(
@@ -193,9 +201,7 @@ def create_sot_graph(  # noqa: PLR0913 - one option each, keyword-only
 
     compiled = builder.compile(checkpointer=checkpointer, store=store, cache=cache, name=name)
     return _ReadAloud(**vars(compiled)).with_config(
-        # A sync run's tasks share a pool of threads, which without this has only cores + 4 of them.
-        max_concurrency=max_points + SPARE_PLACES,
-        metadata={"ls_integration": "sot_graph", "sot_graph_version": version("sot-graph")},
+        metadata={"ls_integration": "sot_graph", "sot_graph_version": version("sot-graph")}
     )
 
 
@@ -213,15 +219,10 @@ class _ReadAloud(SotGraph):
         config: RunnableConfig | None = None,
         **kwargs: Any,
     ) -> Iterator[Any]:
-        outer = var_child_runnable_config.get()
-        limits = (given.get("max_concurrency") for given in (config, outer, self.config) if given)
-        places = next((limit for limit in limits if limit), None)
-        config, reading = self._read(config, kwargs, places)
+        config, reading = self._read(config, kwargs)
         # The reading counts the places. The engine's own limit is the size of its pool of threads, and of these a
         # streamed run takes one to wait for what is streamed: with a limit of 1, nothing else would ever run.
-        if places:
-            config["max_concurrency"] = places + SPARE_PLACES
-        # A sync run cannot be cancelled: it ends because its calls see that the reading is stopped.
+        config["max_concurrency"] = (reading.places.limit or MOST_CALLS) + SPARE_PLACES
         parts = super().stream(_storable_input(input), config, **kwargs)
         yield from stoppable(cast("Generator[Any, None, None]", parts), reading.stop)
 
@@ -234,12 +235,12 @@ class _ReadAloud(SotGraph):
         config, _ = self._read(config, kwargs)
         return super().astream(_storable_input(input), config, **kwargs)
 
-    def _read(
-        self, config: RunnableConfig | None, options: Mapping[str, Any], places: int | None = None
-    ) -> tuple[RunnableConfig, Reading]:
+    def _read(self, config: RunnableConfig | None, options: Mapping[str, Any]) -> tuple[RunnableConfig, Reading]:
+        given = (each or {} for each in (config, var_child_runnable_config.get(), self.config))
+        limit = next((each["max_concurrency"] for each in given if each.get("max_concurrency")), None)
         first = OPENING if "lead" in self.nodes else OPENING + 1
         modes = (options.get("stream_mode") or self.stream_mode, options.get("print_mode") or ())
-        return with_reading(config, modes, first=first, places=places)
+        return with_reading(config, modes, first=first, limit=limit)
 
     def get_graph(self, config: RunnableConfig | None = None, *, xray: int | bool = False) -> Graph:
         return _without_handlers(super().get_graph(config, xray=xray))
@@ -304,6 +305,13 @@ def _router(route: object) -> Any:
         msg = "route must be 'auto', 'always', a function or a Runnable, not None."
         raise TypeError(msg)
     return _runnable("route", route)
+
+
+def _expander(value: object) -> BaseChatModel | Expander | None:
+    if isinstance(value, BaseChatModel):
+        return prepare_model(value, "expander")
+    runnable = _runnable("expander", value)
+    return Expander(runnable) if runnable else None
 
 
 def _runnable(option: str, value: object) -> Runnable[Any, Any] | None:

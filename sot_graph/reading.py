@@ -5,10 +5,11 @@ The parts of an answer speak one after the other, whoever is written first. No t
 says what the next ones have written so far, and passes the turn on.
 """
 
+import asyncio
 import threading
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Mapping
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, nullcontext
 from types import TracebackType
 from typing import Any, Self
 from uuid import uuid4
@@ -27,6 +28,10 @@ from sot_graph.streaming import STOP, AnswerEvent, emit
 
 KEY = "__sot_reading"
 """Where a run's config holds its `Reading`; the engine keeps keys with two underscores to itself."""
+STREAM = "__pregel_stream"
+"""Where the engine keeps the stream of a parent that streams its subgraphs."""
+PLACES = "__sot_places"
+"""Where a config holds the `Places` that a graph shares with the one whose points it writes."""
 OPENING = 0
 """The opening's place in the reading order. A point's place is its index, and a direct answer's is 1."""
 
@@ -41,21 +46,30 @@ class Stopped(GraphBubbleUp):
     """
 
 
+class Places:
+    """How many calls may be in flight at once: of a run, and of the graphs of ours that write its points."""
+
+    def __init__(self, limit: int | None) -> None:
+        self.limit = limit
+        self.sync: AbstractContextManager[Any] = threading.Semaphore(limit) if limit else nullcontext()
+        self.asyncio: AbstractAsyncContextManager[Any] = asyncio.Semaphore(limit) if limit else nullcontext()
+
+
 class Reading:
     """What one run of the graph has said so far, and whose turn it is."""
 
-    def __init__(self, *, custom: bool, first: int, places: int | None, around: threading.Event | None) -> None:
+    def __init__(self, *, custom: bool, first: int, places: Places, around: list[threading.Event]) -> None:
         """Begin to read.
 
         Args:
             custom: Whether somebody listens to the events of `stream_mode="custom"`.
             first: The place of the part that speaks first.
-            places: How many calls a sync run may have in flight; None for all of them.
-            around: Set when nobody listens any more to a parent that this run is a part of.
+            places: How many calls may be in flight.
+            around: Set when nobody listens any more to a graph that this run is a part of.
         """
-        self._stops = [threading.Event(), *([around] if around else [])]
+        self.stops = [threading.Event(), *around]
         self.custom = custom
-        self.places: AbstractContextManager[Any] = threading.Semaphore(places) if places else nullcontext()
+        self.places = places
         self.message_id = f"sot-{uuid4()}"
         self._turn = first
         self._lock = threading.Lock()
@@ -69,18 +83,20 @@ class Reading:
 
     def stop(self) -> None:
         """Take in that nobody listens any more to this run."""
-        self._stops[0].set()
+        self.stops[0].set()
 
     @property
     def is_stopped(self) -> bool:
         """Whether nobody listens any more, to this run or to a parent of it."""
-        return any(stop.is_set() for stop in self._stops)
+        return any(stop.is_set() for stop in self.stops)
 
     def sleep(self, seconds: float) -> None:
         """Wait, but not when nobody listens any more."""
         until = time.monotonic() + seconds
+        if self.is_stopped:
+            raise Stopped
         while (left := until - time.monotonic()) > 0:
-            self._stops[0].wait(min(left, STOP_INTERVAL))
+            self.stops[0].wait(min(left, STOP_INTERVAL))
             if self.is_stopped:
                 raise Stopped
 
@@ -259,18 +275,19 @@ def said_before(config: RunnableConfig, place: int, heading: str = "") -> str:
     return reading.said_of(place).removeprefix(heading) if reading else ""
 
 
-@contextmanager
-def place_of(config: RunnableConfig) -> Iterator[None]:
-    """Hold one of the places that a sync run has for its calls."""
+def inner_config(config: RunnableConfig) -> RunnableConfig:
+    """The config for a graph of ours that writes a point.
+
+    Its own events stay in it: to a reader of this graph, or of a parent, they are the point's text. And its calls share
+    the places of this graph's.
+    """
     reading = reading_of(config)
-    with reading.places if reading else nullcontext():
-        if reading and reading.is_stopped:
-            raise Stopped
-        yield
+    configurable = {key: value for key, value in config["configurable"].items() if key != STREAM}
+    return {**config, "configurable": {**configurable, PLACES: reading.places if reading else None}}
 
 
 def with_reading(
-    config: RunnableConfig | None, modes: Any, *, first: int, places: int | None = None
+    config: RunnableConfig | None, modes: Any, *, first: int, limit: int | None
 ) -> tuple[RunnableConfig, Reading]:
     """A run's config with a reading of its own, and that reading.
 
@@ -278,20 +295,24 @@ def with_reading(
         config: The caller's.
         modes: What the caller streams (`stream_mode`, `print_mode`), each one mode or several.
         first: The place of the part that speaks first.
-        places: How many calls a sync run may have in flight.
+        limit: How many calls the run may have in flight; None for all of them.
     """
     config = config or {}
     configurable = config.get("configurable") or {}
     outer = (var_child_runnable_config.get() or {}).get("configurable") or {}  # of a node that passes no config on
-    around = {**outer, **configurable}.get("__pregel_stream")  # there when a parent streams its subgraphs
+    stream = {**outer, **configurable}.get(STREAM)
     heard = {mode for given in modes for mode in ([given] if isinstance(given, str) else given)}
+    stop = configurable.get(STOP) or outer.get(STOP)
+    around: Reading | None = configurable.get(KEY) or outer.get(KEY)
     reading = Reading(
-        custom="custom" in heard.union(getattr(around, "modes", ())),
+        custom="custom" in heard.union(getattr(stream, "modes", ())),
         first=first,
-        places=places,
-        around=configurable.get(STOP) or outer.get(STOP),
+        # A graph inside another one of ours has that one's limit, not the size of its pool of threads.
+        places=configurable.get(PLACES) or Places(around.places.limit if around else limit),
+        around=[*([stop] if stop else []), *(around.stops if around else [])],
     )
-    return {**config, "configurable": {**configurable, KEY: reading}}, reading
+    # Graphs inside this one count their own places, unless they are given these.
+    return {**config, "configurable": {**configurable, KEY: reading, PLACES: None}}, reading
 
 
 def _message_handlers(config: RunnableConfig) -> list[BaseCallbackHandler]:

@@ -5,6 +5,7 @@ import threading
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, wait
+from contextlib import nullcontext
 from contextvars import copy_context
 from functools import partial
 from typing import Any, TypeVar
@@ -13,7 +14,7 @@ from langchain_core.runnables import Runnable, RunnableConfig
 from langchain_core.runnables.config import ensure_config
 
 from sot_graph.calls import retry_after
-from sot_graph.reading import STOP_INTERVAL, Reading, Stopped, place_of, reading_of
+from sot_graph.reading import STOP_INTERVAL, Reading, Stopped, reading_of
 from sot_graph.safety import hide_in
 from sot_graph.usage import this_task
 
@@ -38,6 +39,8 @@ class Stage(Runnable[Given, Written]):
 
     secrets: Sequence[str] = ()
     """What no error of this stage may tell."""
+    takes_place: bool = True
+    """Whether it makes calls, of which `max_concurrency` allows so many at once."""
 
     @abstractmethod
     def run(self, given: Given, config: RunnableConfig) -> Written:
@@ -58,7 +61,7 @@ class Stage(Runnable[Given, Written]):
         reading = reading_of(config)
         if reading is None:  # the graph was compiled anew, from its builder
             return self.run(input, config)
-        with place_of(config):
+        with reading.places.sync if self.takes_place else nullcontext():
             reading.sleep(reading.pause_of(this_task()))
             try:
                 return _abandonable(partial(self.run, input, config), reading)
@@ -75,17 +78,20 @@ class Stage(Runnable[Given, Written]):
         """Run as a node of the graph; see `invoke`."""
         config = ensure_config(config)
         reading = reading_of(config)
-        await asyncio.sleep(reading.pause_of(this_task()) if reading else 0)
-        try:
+        if reading is None:
             return await self.arun(input, config)
-        except Exception as error:
-            self._note(error, reading)
-            raise
+        async with reading.places.asyncio if self.takes_place else nullcontext():
+            await asyncio.sleep(reading.pause_of(this_task()))
+            try:
+                return await self.arun(input, config)
+            except Exception as error:
+                self._note(error, reading)
+                raise
 
-    def _note(self, error: Exception, reading: Reading | None) -> None:
+    def _note(self, error: Exception, reading: Reading) -> None:
         """Keep in mind for how long a server wants to be left alone, and let no key out."""
         hide_in(error, self.secrets)
-        if reading and (seconds := retry_after(error)):
+        if seconds := retry_after(error):
             reading.put_off(this_task(), seconds)
 
 

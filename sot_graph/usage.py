@@ -20,7 +20,7 @@ class CallRecord(TypedDict):
     seconds: float
     """How long the call took, from the request to the last token."""
     attempts: int
-    """How many requests it took; 1 unless it was retried."""
+    """How many requests it took; 1 unless it was retried, or an expander made several."""
     usage: UsageMetadata | None
     """The provider's token counts; None where it tells none."""
 
@@ -46,21 +46,28 @@ def record_call(stage: str, reply: BaseMessage | None, began: float) -> CallReco
         began: When the call was begun, in seconds since the epoch.
     """
     usage = reply.usage_metadata if isinstance(reply, AIMessage) else None
+    requests = requests_of(reply) if reply else 1
     return CallRecord(
         stage=stage,
         began=round(began, 3),
         seconds=round(time.time() - began, 3),
-        attempts=this_attempt(),
+        attempts=this_attempt() - 1 + requests,
         usage=usage,
     )
 
 
-def total_usage(calls: Iterable[CallRecord]) -> UsageMetadata | None:
-    """Add up the tokens of all calls; None when no call told any."""
+def requests_of(reply: BaseMessage) -> int:
+    """How many requests a reply took: more than one, if a graph made it that counts them."""
+    requests: int = reply.response_metadata.get("sot", {}).get("calls", 1)
+    return requests
+
+
+def total_usage(usages: Iterable[UsageMetadata | None]) -> UsageMetadata | None:
+    """Add up the tokens of several calls; None when no call told any."""
     total: UsageMetadata | None = None
-    for call in calls:
-        if call["usage"] is not None:
-            total = add_usage(total, call["usage"])
+    for usage in usages:
+        if usage is not None:
+            total = add_usage(total, usage)
     return total
 
 
@@ -89,7 +96,7 @@ def _summarize_stage(calls: list[CallRecord]) -> dict[str, Any]:
         "calls": sum(call["attempts"] for call in calls),
         "seconds": round(_busy(calls), 3),
         "sequential_seconds": round(sum(call["seconds"] for call in calls), 3),
-        "usage": total_usage(calls),
+        "usage": total_usage(call["usage"] for call in calls),
     }
 
 
@@ -108,6 +115,6 @@ def answer_message(answer: str, calls: Sequence[CallRecord], message_id: str | N
     return AIMessage(
         answer,
         id=message_id,
-        usage_metadata=total_usage(calls),
+        usage_metadata=total_usage(call["usage"] for call in calls),
         response_metadata={"sot": summarize(calls)},
     )

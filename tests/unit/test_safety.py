@@ -3,7 +3,7 @@
 from typing import Any, NamedTuple
 
 import pytest
-from pydantic import SecretStr
+from pydantic import Field, SecretStr
 
 from sot_graph import DemoChatModel
 from sot_graph.safety import encodable, hide, hide_in, secrets_of, storable
@@ -27,7 +27,7 @@ def test_keys_are_told_by_their_form(text: str, hidden: str | None) -> None:
 
 class Keyed(DemoChatModel):
     api_key: SecretStr = SecretStr("a-very-own-key")
-    default_headers: dict[str, str] = {"X-Team": "team-secret", "X-Short": "abc"}
+    default_headers: dict[str, str] = Field(default={"X-Team": "team-secret", "X-Short": "abc"})
     inner: DemoChatModel | None = None
 
 
@@ -42,12 +42,12 @@ def test_a_models_keys_and_headers_are_known() -> None:
 
 
 def test_an_error_keeps_its_kind_and_loses_its_keys() -> None:
-    class Field(NamedTuple):
+    class Told(NamedTuple):
         of: str
 
     class Refused(Exception):  # noqa: N818 - the test's own
         def __init__(self, message: str, body: Any) -> None:
-            super().__init__(message, Field("sk-in-a-tuple"))
+            super().__init__(message, Told("sk-in-a-tuple"))
             self.message, self.body, self.count = message, body, 3
 
     error = Refused("no sk-aaaaaaaa", {"error": [{"message": "team-secret"}, ("sk-bbbbbbbb", 1)]})

@@ -1,0 +1,277 @@
+"""Points written by something else than the model: the same rules hold for it."""
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+
+import pytest
+from langchain_core.messages import AIMessage, BaseMessage
+from langchain_core.messages.ai import UsageMetadata
+from langchain_core.output_parsers import StrOutputParser
+from langchain_core.runnables import RunnableConfig, RunnableGenerator, RunnableLambda
+from langgraph.checkpoint.memory import InMemorySaver
+from langgraph.graph import START, MessagesState, StateGraph
+from langgraph.types import RetryPolicy
+from typing_extensions import TypedDict
+
+from sot_graph import ExpansionError, SotInput, create_sot_graph, stream_answer
+from sot_graph.expand import YOUR_POINT
+from tests.fake_openai import TITLES, Asked, FakeOpenAI, Reply, outline_json, usual
+from tests.integration.conftest import THREAD, Run
+
+QUESTION: SotInput = {"question": "How can I sleep better?"}
+FAST = RetryPolicy(initial_interval=0.01, jitter=False)
+
+
+def title_in(messages: list[BaseMessage]) -> str:
+    return messages[-1].text.rpartition(YOUR_POINT)[2].partition(": ")[2]
+
+
+def written(messages: list[BaseMessage]) -> str:
+    return f"On {title_in(messages).lower()}."
+
+
+def as_message(messages: list[BaseMessage]) -> AIMessage:
+    usage = UsageMetadata(input_tokens=1, output_tokens=2, total_tokens=3)
+    return AIMessage(written(messages), usage_metadata=usage)
+
+
+def as_messages_state(messages: list[BaseMessage]) -> dict[str, Any]:
+    return {"messages": [*messages, as_message(messages)]}
+
+
+def as_answer_state(messages: list[BaseMessage]) -> dict[str, Any]:
+    return {"answer": written(messages), "other": 3}
+
+
+async def as_text_async(messages: list[BaseMessage]) -> str:
+    return written(messages)
+
+
+def a_graph() -> Any:
+    builder = StateGraph(MessagesState)
+    builder.add_node("write", lambda state: {"messages": [as_message(state["messages"])]})
+    builder.add_edge(START, "write")
+    return builder.compile()
+
+
+@pytest.mark.parametrize(
+    "expander",
+    [
+        pytest.param(written, id="function"),
+        pytest.param(RunnableLambda(written, as_text_async), id="text"),
+        pytest.param(RunnableLambda(as_message), id="message"),
+        pytest.param(RunnableLambda(as_messages_state), id="state with messages"),
+        pytest.param(RunnableLambda(as_answer_state), id="state with answer"),
+        pytest.param(a_graph(), id="graph"),
+        pytest.param(a_graph().with_config(tags=["mine"]), id="bound graph"),
+        pytest.param(RunnableLambda(as_message) | StrOutputParser(), id="chain"),
+    ],
+)
+async def test_any_runnable_writes_the_points(server: FakeOpenAI, run: Run, expander: Any) -> None:
+    result = await run(create_sot_graph(server.model(), expander=expander), QUESTION)
+    assert [point["text"] for point in result["points"]] == [f"On {title.lower()}." for title in TITLES]
+    assert [asked.stage for asked in server.asked] == ["skeleton"]
+    sot = result["messages"][-1].response_metadata["sot"]
+    assert (sot["calls"], sot["stages"]["expand"]["calls"]) == (5, 4)
+
+
+async def test_it_gets_the_points_messages(server: FakeOpenAI, run: Run) -> None:
+    got: list[list[BaseMessage]] = []
+
+    def note(messages: list[BaseMessage]) -> str:
+        got.append(messages)
+        return written(messages)
+
+    graph = create_sot_graph(server.model(), expander=note, system_prompt="Be kind.")
+    await run(graph, {"messages": [("user", "Hello"), ("ai", "Hi"), ("user", "What now?")]})
+    assert [[message.type for message in messages] for messages in got] == [["system", "human", "ai", "human"]] * 4
+    assert all(messages[-1].text.startswith("What now?\n\n") for messages in got)
+    assert all("One or two sentences" not in messages[-1].text for messages in got), "its length is its own"
+
+
+async def test_its_usage_is_counted(server: FakeOpenAI, run: Run) -> None:
+    result = await run(create_sot_graph(server.model(), expander=a_graph()), QUESTION)
+    stages = result["messages"][-1].response_metadata["sot"]["stages"]
+    assert stages["expand"]["usage"]["total_tokens"] == 12
+
+
+async def test_another_chat_model_is_called_as_the_model_is(server: FakeOpenAI, run: Run) -> None:
+    graph = create_sot_graph(server.model(), expander=server.model(max_retries=5), retry_policy=FAST)
+    server.script = lambda asked: Reply(status=500) if asked.title == TITLES[0] else usual(asked)
+    with pytest.raises(ExpansionError):
+        await run(graph, QUESTION)
+    assert server.titles().count(TITLES[0]) == 3
+
+
+# --- failures ----------------------------------------------------------------------------------------
+
+
+async def test_its_transient_errors_are_retried_and_the_others_kept(server: FakeOpenAI, run: Run) -> None:
+    tried: list[str] = []
+
+    def fail(messages: list[BaseMessage]) -> str:
+        title = title_in(messages)
+        tried.append(title)
+        if title == TITLES[0] and tried.count(title) < 3:
+            raise ConnectionError
+        if title == TITLES[1]:
+            message = "no such document"
+            raise KeyError(message)
+        return "" if title == TITLES[2] else "A text."
+
+    graph = create_sot_graph(server.model(), expander=fail, on_error="keep", retry_policy=FAST)
+    result = await run(graph, QUESTION)
+    assert [point["status"] for point in result["points"]] == ["written", "failed", "failed", "written"]
+    assert "no such document" in result["points"][1]["error"]
+    assert [tried.count(title) for title in TITLES] == [3, 1, 3, 1]
+
+
+@pytest.mark.parametrize("wrong", [3, None, {"documents": []}, {"messages": []}, [1]], ids=str)
+async def test_what_is_no_text_is_refused_by_name(server: FakeOpenAI, run: Run, wrong: Any) -> None:
+    graph = create_sot_graph(server.model(), expander=lambda _: wrong, retry_policy=FAST)
+    with pytest.raises(ExpansionError, match="TypeError: expander must return a message, a text, or a state"):
+        await run(graph, QUESTION)
+
+
+async def test_a_text_cut_off_by_length_is_kept(server: FakeOpenAI, run: Run) -> None:
+    cut = AIMessage("It was going", response_metadata={"finish_reason": "length"})
+    result = await run(create_sot_graph(server.model(), expander=lambda _: cut), QUESTION)
+    assert {point["status"] for point in result["points"]} == {"truncated"}
+
+
+def test_what_cannot_be_an_expander_is_refused_at_construction(server: FakeOpenAI) -> None:
+    class Other(TypedDict):
+        question: str
+
+    builder = StateGraph(Other)
+    builder.add_node("write", lambda state: state)
+    builder.add_edge(START, "write")
+    with pytest.raises(ValueError, match="no `messages` key"):
+        create_sot_graph(server.model(), expander=builder.compile())
+    wrong: Any = "openai:gpt-5.5"
+    with pytest.raises(TypeError, match="expander must be a function or a Runnable, not str"):
+        create_sot_graph(server.model(), expander=wrong)
+
+
+# --- streaming ---------------------------------------------------------------------------------------
+
+
+async def test_what_it_streams_is_read_as_it_comes(server: FakeOpenAI) -> None:
+    """The second half of point 1 is written only when the reader has got the first."""
+    read, aread = threading.Event(), asyncio.Event()
+
+    def pieces(given: Iterator[list[BaseMessage]]) -> Iterator[str]:
+        for messages in given:
+            yield f"On {title_in(messages)}"
+            if title_in(messages) == TITLES[0]:
+                assert read.wait(20)
+            yield " there is more."
+
+    async def apieces(given: AsyncIterator[list[BaseMessage]]) -> AsyncIterator[str]:
+        async for messages in given:
+            yield f"On {title_in(messages)}"
+            if title_in(messages) == TITLES[0]:
+                async with asyncio.timeout(20):
+                    await aread.wait()
+            yield " there is more."
+
+    graph = create_sot_graph(server.model(), expander=RunnableGenerator(pieces, apieces))
+    got: list[str] = []
+    for piece in stream_answer(graph, QUESTION):
+        got.append(piece)
+        read.set()
+    agot: list[Any] = []
+    async for event in graph.astream(QUESTION, stream_mode="custom"):
+        agot.append(event)
+        if event["type"] == "answer":
+            aread.set()
+    answer = "\n\n".join(f"On {title} there is more." for title in TITLES)
+    assert "".join(got) == answer
+    assert "".join(event["text"] for event in agot if event["type"] == "answer") == answer
+    assert [event["index"] for event in agot if event["type"] == "token"].count(1) == 2
+
+
+def inner_titles(asked: Asked) -> Reply:
+    """Four points, each an answer of its own of two points."""
+    if asked.stage != "skeleton":
+        return Reply(f"It is {asked.title}.")
+    if YOUR_POINT not in asked.prompt:
+        return Reply(outline_json(TITLES))
+    title = asked.prompt.partition(YOUR_POINT)[2].partition(": ")[2].partition("\n")[0]
+    return Reply(outline_json([f"{title}, first", f"{title}, then"]))
+
+
+def nested(server: FakeOpenAI, **options: Any) -> Any:
+    return create_sot_graph(server.model(), expander=create_sot_graph(server.model()), **options)
+
+
+async def test_a_graph_of_ours_writes_long_points(server: FakeOpenAI, run: Run) -> None:
+    server.script = inner_titles
+    result = await run(nested(server, headings=True), QUESTION)
+    texts = [f"It is {title}, first.\n\nIt is {title}, then." for title in TITLES]
+    assert [point["text"] for point in result["points"]] == texts
+    assert len(server.asked) == 1 + 4 * 3
+    message = result["messages"][-1]
+    assert message.response_metadata["sot"]["calls"] == 13
+    assert message.usage_metadata["input_tokens"] == 130
+    assert [message.type for message in result["messages"]] == ["human", "ai"]
+
+
+def test_a_nested_answer_is_read_in_order_as_one_message(server: FakeOpenAI) -> None:
+    server.script = inner_titles
+    graph = nested(server)
+    answer = graph.invoke(QUESTION)["answer"]
+    pieces = list(stream_answer(graph, QUESTION))
+    assert "".join(pieces) == answer
+    assert len(pieces) > 8
+    builder = StateGraph(MessagesState)
+    builder.add_node("answer", graph)
+    builder.add_edge(START, "answer")
+    parent = builder.compile()
+    asked = {"messages": [("user", QUESTION["question"])]}
+    assert "".join(stream_answer(parent, asked)) == answer
+    stream: Any = parent.stream(asked, stream_mode="messages", subgraphs=True)  # type: ignore[call-overload]
+    messages = [message for _, (message, _) in stream]
+    assert "".join(message.text for message in messages) == answer
+    assert len({message.id for message in messages}) == 1
+
+
+@pytest.mark.parametrize("limit", [1, 3])
+async def test_max_concurrency_holds_for_all_depths_together(server: FakeOpenAI, run: Run, limit: int) -> None:
+    server.script = lambda asked: Reply(inner_titles(asked).text, first_token=0.02)
+    result = await run(nested(server), QUESTION, {"max_concurrency": limit})
+    assert len(result["points"]) == 4
+    assert server.most_in_flight == limit
+
+
+async def test_without_a_limit_all_depths_are_in_flight_at_once(server: FakeOpenAI, run: Run) -> None:
+    server.script = lambda asked: Reply(inner_titles(asked).text, first_token=0.5)
+    await run(nested(server), QUESTION)
+    assert server.most_in_flight == 8
+
+
+async def test_a_nested_answer_resumes_without_paying_again(server: FakeOpenAI, run: Run) -> None:
+    lost = f"{TITLES[1]}, then"
+    server.script = lambda asked: Reply(status=401) if asked.title == lost else inner_titles(asked)
+    graph = nested(server, checkpointer=InMemorySaver())
+    with pytest.raises(ExpansionError, match=lost):
+        await run(graph, QUESTION, THREAD)
+    server.script = inner_titles
+    before = len(server.asked)
+    result = await run(graph, None, THREAD)
+    assert [point["status"] for point in result["points"]] == ["written"] * 4
+    assert len(server.asked) - before <= 3, "one point of four, and of it at best what was missing"
+
+
+async def test_it_can_be_told_in_a_trace(server: FakeOpenAI, run: Run) -> None:
+    told: list[Any] = []
+
+    def note(messages: list[BaseMessage], config: RunnableConfig) -> str:
+        told.append((config.get("run_name"), sorted(config["tags"]), config["metadata"]["sot_title"]))
+        return written(messages)
+
+    await run(create_sot_graph(server.model(), expander=RunnableLambda(note)), QUESTION)
+    assert sorted(title for _, _, title in told) == sorted(TITLES)
+    assert all("sot:expand" in tags for _, tags, _ in told)
