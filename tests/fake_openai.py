@@ -66,7 +66,9 @@ class Reply:
     words: int = 1
     """How many words a token has."""
     drop_after: int | None = None
-    """Close the connection after so many tokens."""
+    """Close the connection after so many tokens; after a part of the body, where it is not streamed."""
+    hang_up: bool = False
+    """Close the connection without a word of an answer."""
     corrupt_after: int | None = None
     """Send a broken piece of JSON after so many tokens."""
 
@@ -128,6 +130,10 @@ class FakeOpenAI:
         self.in_flight += 1
         self.most_in_flight = max(self.most_in_flight, self.in_flight)
         reply = self.script(asked)
+        if reply.hang_up:
+            self._done(asked)
+            request.receive.__self__.transport.abort()  # type: ignore[attr-defined]  # ASGI itself has no way to
+            return Response()
         if reply.status != HTTPStatus.OK:
             try:
                 await _pause(reply.first_token, request)
@@ -142,13 +148,13 @@ class FakeOpenAI:
         finally:
             self._done(asked)
         if reply.drop_after is not None:
-            raise ConnectionDropped
+            return StreamingResponse(_broken_off(), media_type="application/json")
         if reply.corrupt_after is not None:
             return Response(b'{"id": ', media_type="application/json")
         return JSONResponse(_completion(reply))
 
     def _note(self, body: dict[str, Any], headers: dict[str, str]) -> Asked:
-        stage, title = _stage_and_title(body)
+        stage, title = stage_and_title(body)
         self._seen[stage, title] += 1
         asked = Asked(body, headers, stage, title, self._seen[stage, title], time.monotonic())
         self.asked.append(asked)
@@ -193,7 +199,12 @@ class ConnectionDropped(Exception):  # noqa: N818 - an event of the test's, not 
     """Makes the server close the connection in the middle of a reply."""
 
 
-def _stage_and_title(body: dict[str, Any]) -> tuple[str, str]:
+async def _broken_off() -> AsyncIterator[str]:
+    yield '{"id": '
+    raise ConnectionDropped
+
+
+def stage_and_title(body: dict[str, Any]) -> tuple[str, str]:
     prompt = str(body["messages"][-1]["content"])
     if "response_format" in body or "tools" in body or PLAIN_FORM in prompt:
         return "skeleton", ""
