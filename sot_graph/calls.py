@@ -287,7 +287,7 @@ def checked(pieces: Sequence[BaseMessage], end: str | None = None) -> AIMessage:
 
 def _refuse_unusable(message: AIMessage) -> None:
     end = _end(message)
-    refusal = message.additional_kwargs.get("refusal")
+    refusal = message.additional_kwargs.get("refusal") or _refusal_block(message)
     if refusal or end in REFUSED_ENDS:
         msg = f"The model refused to answer{f': {refusal}' if refusal else ''} (finish reason: {end or 'none'})."
         raise ReplyError(msg, is_retryable=False)
@@ -302,6 +302,12 @@ def _refuse_unusable(message: AIMessage) -> None:
             raise ReplyError(msg, is_retryable=False)
         msg = f"The model's reply has no text (finish reason: {end or 'none'})."
         raise ReplyError(msg, is_retryable=True)
+
+
+def _refusal_block(message: AIMessage) -> str | None:
+    """What OpenAI's Responses API says in place of a text."""
+    blocks = (block for block in message.content if isinstance(block, dict) and block.get("type") == "refusal")
+    return next((str(block.get("refusal")) for block in blocks), None)
 
 
 def is_truncated(message: BaseMessage) -> bool:

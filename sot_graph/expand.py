@@ -165,7 +165,7 @@ class Expand(Stage[PointTask, Update]):
     def _call_config(self, task: PointTask, config: RunnableConfig) -> RunnableConfig:
         name = f"point {task['index']}: {task['title']}"
         config = call_config(config, name, "expand", point=task["index"], title=task["title"])
-        return config if self.takes_place else inner_config(config)
+        return inner_config(config, shares_places=not self.takes_place) if self.expander else config
 
     def _voice(self, task: PointTask, config: RunnableConfig) -> Voice:
         recall_opening(read_state(config, "opening"), config)

@@ -1,11 +1,12 @@
 """Points written by something else than a model: an agent, a retrieval chain, another SoT graph."""
 
-from collections.abc import AsyncGenerator, Callable, Generator, Mapping, Sequence
-from contextlib import aclosing, closing
+from collections.abc import AsyncGenerator, Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import aclosing, closing, contextmanager
 from typing import Any, cast
 
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, HumanMessage
 from langchain_core.runnables import Runnable, RunnableBinding, RunnableConfig
+from langchain_core.runnables.config import var_child_runnable_config
 from langgraph.pregel.protocol import PregelProtocol
 
 from sot_graph.calls import Pieces
@@ -39,7 +40,8 @@ class Expander:
         """
         outcome = _Outcome(on_text, heard=self.reads_aloud)
         given, options = self._given(messages)
-        with closing(cast("Generator[Any, None, None]", self.runnable.stream(given, config, **options))) as stream:
+        stream = cast("Generator[Any, None, None]", self.runnable.stream(given, config, **options))
+        with _ambient(config), closing(stream):
             for piece in stream:
                 outcome.take(piece)
                 if outcome.pieces.are_enough:
@@ -51,17 +53,28 @@ class Expander:
         outcome = _Outcome(on_text, heard=self.reads_aloud)
         given, options = self._given(messages)
         stream = cast("AsyncGenerator[Any, None]", self.runnable.astream(given, config, **options))
-        async with aclosing(stream):
-            async for piece in stream:
-                outcome.take(piece)
-                if outcome.pieces.are_enough:
-                    break
+        with _ambient(config):
+            async with aclosing(stream):
+                async for piece in stream:
+                    outcome.take(piece)
+                    if outcome.pieces.are_enough:
+                        break
         return outcome.message()
 
     def _given(self, messages: list[BaseMessage]) -> tuple[Any, dict[str, Any]]:
         if not self.takes_state:
             return messages, {}
         return {"messages": messages}, {"stream_mode": ["custom", "values"] if self.reads_aloud else ["values"]}
+
+
+@contextmanager
+def _ambient(config: RunnableConfig) -> Iterator[None]:
+    """Make a config the one that graphs add to theirs: the engine would add the node's, with all who listen to it."""
+    token = var_child_runnable_config.set(config)
+    try:
+        yield
+    finally:
+        var_child_runnable_config.reset(token)
 
 
 class _Outcome:

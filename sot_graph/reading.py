@@ -275,15 +275,25 @@ def said_before(config: RunnableConfig, place: int, heading: str = "") -> str:
     return reading.said_of(place).removeprefix(heading) if reading else ""
 
 
-def inner_config(config: RunnableConfig) -> RunnableConfig:
-    """The config for a graph of ours that writes a point.
+def inner_config(config: RunnableConfig, *, shares_places: bool) -> RunnableConfig:
+    """The config for what writes a point in place of a model.
 
-    Its own events stay in it: to a reader of this graph, or of a parent, they are the point's text. And its calls share
-    the places of this graph's.
+    Its own events and messages stay in it: to a reader of this graph, or of a parent, they are the point's text.
+
+    Args:
+        config: Of the point's call.
+        shares_places: Whether it is a graph of ours, whose calls take this graph's places.
     """
     reading = reading_of(config)
     configurable = {key: value for key, value in config["configurable"].items() if key != STREAM}
-    return {**config, "configurable": {**configurable, PLACES: reading.places if reading else None}}
+    if shares_places and reading:
+        configurable[PLACES] = reading.places
+    callbacks = config.get("callbacks")
+    if isinstance(callbacks, BaseCallbackManager):
+        callbacks = callbacks.copy()
+        callbacks.handlers = [each for each in callbacks.handlers if not _hears_messages(each)]
+        callbacks.inheritable_handlers = [each for each in callbacks.inheritable_handlers if not _hears_messages(each)]
+    return {**config, "callbacks": callbacks, "configurable": configurable}
 
 
 def with_reading(
@@ -321,5 +331,9 @@ def _message_handlers(config: RunnableConfig) -> list[BaseCallbackHandler]:
         return []
     callbacks = config.get("callbacks")
     handlers = callbacks.handlers if isinstance(callbacks, BaseCallbackManager) else callbacks or []
+    return [handler for handler in handlers if _hears_messages(handler)]
+
+
+def _hears_messages(handler: BaseCallbackHandler) -> bool:
     # By name, because the class is the engine's own.
-    return [h for h in handlers if any(c.__name__ == "StreamMessagesHandler" for c in type(h).__mro__)]
+    return any(each.__name__ == "StreamMessagesHandler" for each in type(handler).__mro__)

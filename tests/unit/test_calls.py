@@ -91,6 +91,7 @@ def test_a_whole_reply_is_taken(message: AIMessage) -> None:
         (reply("Some", finish_reason="content_filter"), "refused", False),
         (reply("Some", stop_reason="refusal"), "refused", False),
         (AIMessage("", additional_kwargs={"refusal": "Not that."}), "Not that", False),
+        (AIMessage([{"type": "refusal", "refusal": "Not that."}]), "Not that", False),
     ],
     ids=str,
 )
