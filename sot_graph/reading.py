@@ -27,6 +27,8 @@ from sot_graph.streaming import STOP, AnswerEvent, emit
 
 KEY = "__sot_reading"
 """Where a run's config holds its `Reading`; the engine keeps keys with two underscores to itself."""
+SPEAKER = "__sot_speaker"
+"""Where a caller's config holds the metadata of the node whose message the answer is, if not the graph's own node."""
 OPENING = 0
 """The opening's place in the reading order. A point's place is its index, and a direct answer's is 1."""
 
@@ -41,7 +43,15 @@ class Stopped(GraphBubbleUp):
 class Reading:
     """What one run of the graph has said so far, and whose turn it is."""
 
-    def __init__(self, *, custom: bool, first: int, places: int | None, around: threading.Event | None) -> None:
+    def __init__(
+        self,
+        *,
+        custom: bool,
+        first: int,
+        places: int | None,
+        around: threading.Event | None,
+        speaker: dict[str, Any] | None = None,
+    ) -> None:
         """Begin to read.
 
         Args:
@@ -49,7 +59,9 @@ class Reading:
             first: The place of the part that speaks first.
             places: How many calls a sync run may have in flight; None for all of them.
             around: Set when nobody listens any more to a parent that this run is a part of.
+            speaker: The metadata under which the answer's message is streamed; None for that of the node that speaks.
         """
+        self._speaker = speaker
         self._stops = [threading.Event(), *([around] if around else [])]
         self.custom = custom
         self.places: AbstractContextManager[Any] = threading.Semaphore(places) if places else nullcontext()
@@ -158,7 +170,7 @@ class Reading:
         chunk = ChatGenerationChunk(message=AIMessageChunk(content=text, id=self.message_id))
         for handler in _message_handlers(config):
             if not self._said:
-                metadata = dict(config.get("metadata") or {})
+                metadata = dict(self._speaker or config.get("metadata") or {})
                 handler.on_chat_model_start({}, [[]], run_id=self._run_id, metadata=metadata)
             handler.on_llm_new_token(text, chunk=chunk, run_id=self._run_id)
         self._said.append(text)
@@ -285,8 +297,11 @@ def with_reading(
         first=first,
         places=places,
         around=configurable.get(STOP) or outer.get(STOP),
+        speaker=configurable.get(SPEAKER),
     )
-    return {**config, "configurable": {**configurable, KEY: reading}}, reading
+    # The speaker is this run's alone: a graph inside it has an answer of its own.
+    passed_on = {key: value for key, value in configurable.items() if key != SPEAKER}
+    return {**config, "configurable": {**passed_on, KEY: reading}}, reading
 
 
 def _message_handlers(config: RunnableConfig) -> list[BaseCallbackHandler]:
