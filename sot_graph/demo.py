@@ -168,10 +168,11 @@ def demo_outline(messages: Sequence[BaseMessage]) -> str:
     question, instruction = _parts(messages)
     if _IN_ONE_GO.search(question) and MAY_DECLINE in instruction:
         return json.dumps({"points": []})
-    return json.dumps({"points": _titles(question)}, ensure_ascii=False)
+    return json.dumps({"points": demo_titles(question)}, ensure_ascii=False)
 
 
-def _titles(question: str) -> list[str]:
+def demo_titles(question: str) -> list[str]:
+    """The titles of an outline for a question."""
     topic = _topic(question)
     titles = [title.replace("{topic}", topic) for title in _TITLES]
     return titles[: 5 + _number(question) % 4]
@@ -201,7 +202,7 @@ def _arguments(schema: dict[str, Any], question: str) -> dict[str, Any] | None:
     if "outline" in properties and _IN_ONE_GO.search(question):
         return None
     if required == ["outline"]:
-        return {"outline": _titles(question)}
+        return {"outline": demo_titles(question)}
     if len(required) == 1 and properties.get(required[0], {}).get("type") == "string":
         return {required[0]: question if "outline" in properties else _topic(question)}
     return None
@@ -215,9 +216,11 @@ def demo_text(messages: Sequence[BaseMessage]) -> str:
         index, _, title = point.partition(": ")
         text = _TEXTS[(_number(question) + int(index)) % len(_TEXTS)]
         return " ".join(text.split()).replace("{title}", title)
-    results = [f"{m.name} gave:\n\n{m.text}" for m in _since_question(messages) if isinstance(m, ToolMessage)]
+    results = [f"{m.name}: “{_short(m.text, 200)}”" for m in _since_question(messages) if isinstance(m, ToolMessage)]
     if results:
-        return "\n\n".join(["This is what the demo model got from its tools.", *results])
+        return "\n\n".join(
+            ["This is what the tools gave to the demo model. A real one would answer from it.", *results]
+        )
     return (
         f"Placeholder by the demo model, in one piece: an outline would not help with “{_short(question)}”. "
         "A real model would answer it here, in a single call."

@@ -19,7 +19,6 @@ from langchain.agents.middleware import AgentMiddleware, AgentState, ModelReques
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import (
     AIMessage,
-    AnyMessage,
     BaseMessage,
     RemoveMessage,
     SystemMessage,
@@ -70,7 +69,7 @@ class SkeletonOfThoughtMiddleware(AgentMiddleware[AgentState[Any], Any, Any]):
     structured response (`response_format`) is not offered the tool. If points fail for good, the agent's run raises
     `ExpansionError`; with a checkpointer, `agent.invoke(None, config)` asks for the failed ones only.
 
-    Put it first in the list of middleware: what comes later then has no part in the step that only hands the answer on.
+    Put it last in the list of middleware: the points get the system prompt as those before it have made it.
 
     Args:
         graph: From `create_sot_graph`; or the model that writes the points, from which the graph is then made: a chat
@@ -274,7 +273,7 @@ def _holds_call(block: str | dict[Any, Any], ids: Sequence[str | None]) -> bool:
     return (block.get("call_id") or block.get("id")) in ids
 
 
-def plain_conversation(messages: Sequence[AnyMessage]) -> list[BaseMessage]:
+def plain_conversation(messages: Sequence[BaseMessage]) -> list[BaseMessage]:
     """Tell tool calls and their results as text.
 
     The points are written without tools, and Anthropic and Bedrock refuse a request that has tool calls in it but no
