@@ -22,7 +22,7 @@ from langchain_core.utils.function_calling import convert_to_openai_tool
 
 from sot_graph.expand import YOUR_POINT
 from sot_graph.prompt import RULE
-from sot_graph.skeleton import MAY_DECLINE, Outline
+from sot_graph.skeleton import MAY_DECLINE, REMARK, Outline
 
 _STOP_WORDS = frozenset(
     """
@@ -168,7 +168,11 @@ def demo_outline(messages: Sequence[BaseMessage]) -> str:
     question, instruction = _parts(messages)
     if _IN_ONE_GO.search(question) and MAY_DECLINE in instruction:
         return json.dumps({"points": []})
-    return json.dumps({"points": demo_titles(question)}, ensure_ascii=False)
+    titles = demo_titles(question)
+    if REMARK in instruction:
+        remark = instruction.partition(REMARK)[2].strip().partition("\n")[0]
+        titles.append(f"As remarked: {_short(remark, 40)}")
+    return json.dumps({"points": titles}, ensure_ascii=False)
 
 
 def demo_titles(question: str) -> list[str]:

@@ -4,6 +4,7 @@ import click
 from langgraph.types import Command
 
 from sot_graph.display import harmless
+from sot_graph.outline import clean_titles
 
 REMARK = ">"
 COMMENT = "#"
@@ -30,10 +31,15 @@ def edit_outline(question: str, titles: list[str], max_points: int) -> Command[s
         lines = [line for line in lines if line and not line.startswith(COMMENT)]
         if remarks := [line.removeprefix(REMARK).strip() for line in lines if line.startswith(REMARK)]:
             return Command(resume="\n".join(remarks))
-        if len(lines) <= max_points:
-            return Command(resume=True if lines == titles else lines) if lines else None
+        edited_titles = clean_titles(lines)
+        if not edited_titles:
+            return None
+        if len(edited_titles) <= max_points:
+            return Command(resume=True if edited_titles == titles else edited_titles)
         text = "\n".join(lines)
-        wrong = f"{COMMENT} These are {len(lines)} titles; {max_points} are the most (--max-points).\n{COMMENT}\n"
+        wrong = (
+            f"{COMMENT} These are {len(edited_titles)} titles; {max_points} are the most (--max-points).\n{COMMENT}\n"
+        )
 
 
 def _help(question: str) -> str:

@@ -117,6 +117,10 @@ def create_sot_graph(  # noqa: PLR0913 - one option each, keyword-only
     if headings and merge is not None:
         msg = "headings is for the default merge; a merge of your own has the titles in its points."
         raise ValueError(msg)
+    for option, value in (("headings", headings), ("lead", lead), ("review", review)):
+        if not isinstance(value, bool):
+            msg = f"{option} must be True or False, not {value!r}."
+            raise TypeError(msg)
     if review and lead:
         msg = "lead begins the answer before its outline could be reviewed; use review or lead, not both."
         raise ValueError(msg)

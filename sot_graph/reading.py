@@ -32,6 +32,9 @@ SPEAKER = "__sot_speaker"
 OPENING = 0
 """The opening's place in the reading order. A point's place is its index, and a direct answer's is 1."""
 
+STOP_INTERVAL = 0.1
+"""After how many seconds at the most a sync run sees that nobody listens any more."""
+
 
 class Stopped(GraphBubbleUp):
     """Nobody listens any more: the model calls of a sync run end at their next token.
@@ -88,8 +91,10 @@ class Reading:
     def sleep(self, seconds: float) -> None:
         """Wait, but not when nobody listens any more."""
         until = time.monotonic() + seconds
-        while (left := until - time.monotonic()) > 0 and not self.is_stopped:
-            self._stops[0].wait(min(left, 0.1))
+        while (left := until - time.monotonic()) > 0:
+            self._stops[0].wait(min(left, STOP_INTERVAL))
+            if self.is_stopped:
+                raise Stopped
 
     def put_off(self, task: str, seconds: float) -> None:
         """Take in that a server asked for a pause before a task's next attempt."""

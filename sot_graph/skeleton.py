@@ -11,10 +11,13 @@ from collections.abc import Sequence
 from http import HTTPStatus
 from typing import Any, Literal
 
+from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, BaseMessage, SystemMessage
 from langchain_core.messages.ai import UsageMetadata
+from langchain_core.outputs import ChatGeneration, LLMResult
 from langchain_core.runnables import Runnable, RunnableConfig
+from langchain_core.runnables.config import merge_configs
 from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.constants import CONFIG_KEY_CHECKPOINTER
 from langgraph.types import Overwrite
@@ -163,20 +166,24 @@ class Skeleton(Stage[SotState, Update]):
     def _ask(self, turn: Turn, config: RunnableConfig, revision: Revision | None = None) -> Outlined:
         config = call_config(config, "outline", "skeleton")
         if self.structured is not None:
+            heard = _Heard()
             try:
-                return _read_result(self.structured.invoke(self._prompt(turn, revision), config))
+                result = self.structured.invoke(self._prompt(turn, revision), heard.listening(config))
+                return _read_result(result, heard.reply)
             except Exception as error:  # noqa: BLE001 - _salvage raises it again where nothing is to be saved
-                if (outlined := _salvage(error)) is not None:
+                if (outlined := _salvage(error, heard.reply)) is not None:
                     return outlined
         return _read_result(self.model.invoke(self._prompt(turn, revision, PLAIN_FORM), config))
 
     async def _aask(self, turn: Turn, config: RunnableConfig, revision: Revision | None = None) -> Outlined:
         config = call_config(config, "outline", "skeleton")
         if self.structured is not None:
+            heard = _Heard()
             try:
-                return _read_result(await self.structured.ainvoke(self._prompt(turn, revision), config))
+                result = await self.structured.ainvoke(self._prompt(turn, revision), heard.listening(config))
+                return _read_result(result, heard.reply)
             except Exception as error:  # noqa: BLE001 - _salvage raises it again where nothing is to be saved
-                if (outlined := _salvage(error)) is not None:
+                if (outlined := _salvage(error, heard.reply)) is not None:
                     return outlined
         return _read_result(await self.model.ainvoke(self._prompt(turn, revision, PLAIN_FORM), config))
 
@@ -230,17 +237,38 @@ class Skeleton(Stage[SotState, Update]):
 def _with_schema(model: BaseChatModel) -> Runnable[Any, Any] | None:
     """The model bound to the outline's schema; None for a model that cannot be."""
     try:
-        return model.with_structured_output(Outline, include_raw=True)
+        return model.with_structured_output(Outline)
     except Exception as error:  # noqa: BLE001 - models say in many ways that they cannot
         logger.debug("No structured output from %s: %s", type(model).__name__, error)
         return None
 
 
-def _read_result(result: Any) -> Outlined:
+class _Heard(BaseCallbackHandler):
+    """Keeps the model's own reply, of which structured output gives only what it parsed.
+
+    `include_raw=True` would do so too, but in a pool of threads whose calls a process waits for when it ends.
+    """
+
+    run_inline = True
+
+    def __init__(self) -> None:
+        self.reply: AIMessage | None = None
+
+    def listening(self, config: RunnableConfig) -> RunnableConfig:
+        """The same config, with this listening."""
+        return merge_configs(config, {"callbacks": [self]})
+
+    def on_llm_end(self, response: LLMResult, **_kwargs: Any) -> None:
+        """Keep the reply."""
+        for generation in (each for batch in response.generations for each in batch):
+            if isinstance(generation, ChatGeneration) and isinstance(generation.message, AIMessage):
+                self.reply = generation.message
+
+
+def _read_result(result: Any, raw: Any = None) -> Outlined:
     """Take the titles out of whatever a model gave: an outline, raw text, or nothing."""
-    raw: Any = None
-    if isinstance(result, dict) and "raw" in result:
-        raw, result = result["raw"], result.get("parsed")
+    if isinstance(result, dict) and "raw" in result:  # a model that gives both whatever it is asked for
+        raw, result = raw or result["raw"], result.get("parsed")
     elif isinstance(result, AIMessage):
         raw, result = result, None
     reply = raw if isinstance(raw, AIMessage) else None
@@ -262,8 +290,12 @@ def _text(raw: AIMessage) -> str:
     return raw.text or "\n".join([*arguments, *invalid])
 
 
-def _salvage(error: Exception) -> Outlined | None:
+def _salvage(error: Exception, raw: AIMessage | None) -> Outlined | None:
     """Decide what a failed structured call leaves.
+
+    Args:
+        error: Why it failed.
+        raw: The model's reply, where only its parsing failed.
 
     Returns:
         The outline, where a client raised over a reply that was paid for (cut off by its length, or not the JSON that
@@ -272,7 +304,7 @@ def _salvage(error: Exception) -> Outlined | None:
     Raises:
         Exception: The error itself, where it is neither.
     """
-    if (reply := _reply_within(error)) is not None:
+    if (reply := raw or _reply_within(error)) is not None:
         return read_outline(_text(reply)), reply
     status = http_status(error)
     said = str(error).lower()

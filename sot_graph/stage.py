@@ -13,7 +13,7 @@ from langchain_core.runnables import Runnable, RunnableConfig
 from langchain_core.runnables.config import ensure_config
 
 from sot_graph.calls import retry_after
-from sot_graph.reading import Reading, Stopped, place_of, reading_of
+from sot_graph.reading import STOP_INTERVAL, Reading, Stopped, place_of, reading_of
 from sot_graph.safety import hide_in
 from sot_graph.usage import this_task
 
@@ -108,7 +108,3 @@ def _abandonable(work: Callable[[], Written], reading: Reading) -> Written:
         if reading.is_stopped:
             raise Stopped
     return outcome.result()
-
-
-STOP_INTERVAL = 0.1
-"""After how many seconds at the most a sync run sees that nobody listens any more."""

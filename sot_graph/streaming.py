@@ -67,8 +67,8 @@ def stream_answer(
     """Stream the answer's text in reading order while its points are still being written.
 
     Point 1 comes as the model writes it, the later ones as soon as their turn comes. Joined, the pieces are the
-    `answer`. To stop early, break out of the loop: the model calls end at their next token. (A sync call that waits for
-    its first token, or for its next attempt, is waited for; `astream_answer` cancels all of them at once.)
+    `answer`. To stop early, break out of the loop: the model calls end at their next token. (`astream_answer` cancels
+    them at once.)
 
     Args:
         graph: From `create_sot_graph`, or a graph that has one as a node; of several, the one

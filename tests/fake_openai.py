@@ -59,12 +59,15 @@ class Reply:
     finish: str | None = "stop"
     status: int = 200
     message: str = "a fault of the test's"
+    code: str | None = None
     refusal: str | None = None
     calls: Sequence[tuple[str, dict[str, Any]]] = ()
     """The tools that the model calls, each with its arguments."""
     headers: dict[str, str] = field(default_factory=dict)
     first_token: float = 0.0
     per_token: float = 0.0
+    words: int = 1
+    """How many words a token has."""
     drop_after: int | None = None
     """Close the connection after so many tokens."""
     corrupt_after: int | None = None
@@ -73,7 +76,8 @@ class Reply:
     @property
     def tokens(self) -> list[str]:
         words = (self.text or "").split(" ")
-        return [word if i == 0 else f" {word}" for i, word in enumerate(words)]
+        tokens = [" ".join(words[i : i + self.words]) for i in range(0, len(words), self.words)]
+        return [token if i == 0 else f" {token}" for i, token in enumerate(tokens)]
 
     @property
     def tool_calls(self) -> list[dict[str, Any]]:
@@ -136,14 +140,16 @@ class FakeOpenAI:
         self.most_in_flight = max(self.most_in_flight, self.in_flight)
         reply = self.script(asked)
         if reply.status != HTTPStatus.OK:
-            await asyncio.sleep(reply.first_token)
-            self._done(asked)
-            error = {"message": reply.message, "type": "test", "code": None}
+            try:
+                await _pause(reply.first_token, request)
+            finally:
+                self._done(asked)
+            error = {"message": reply.message, "type": "test", "code": reply.code}
             return JSONResponse({"error": error}, reply.status, reply.headers)
         if asked.body.get("stream"):
             return StreamingResponse(self._pieces(asked, reply), media_type="text/event-stream")
         try:
-            await asyncio.sleep(reply.first_token + reply.per_token * len(reply.tokens))
+            await _pause(reply.first_token + reply.per_token * len(reply.tokens), request)
         finally:
             self._done(asked)
         if reply.drop_after is not None:
@@ -185,6 +191,15 @@ class FakeOpenAI:
             yield "data: [DONE]\n\n"
         finally:
             self._done(asked)
+
+
+async def _pause(seconds: float, request: HttpRequest) -> None:
+    """Take one's time, but not when the client has gone."""
+    gone = asyncio.ensure_future(request.receive())
+    await asyncio.wait([gone], timeout=seconds)
+    if gone.done():
+        raise ConnectionDropped
+    gone.cancel()
 
 
 class ConnectionDropped(Exception):  # noqa: N818 - an event of the test's, not an error of the server's

