@@ -30,6 +30,7 @@ from langchain_core.tools import BaseTool, StructuredTool
 from langgraph.prebuilt import ToolRuntime
 from langgraph.runtime import Runtime
 from pydantic import BaseModel, Field
+from typing_extensions import TypeIs
 
 from sot_graph.graph import create_sot_graph
 from sot_graph.prompt import GAP
@@ -69,7 +70,8 @@ class SkeletonOfThoughtMiddleware(AgentMiddleware[AgentState[Any], Any, Any]):
     structured response (`response_format`) is not offered the tool. If points fail for good, the agent's run raises
     `ExpansionError`; with a checkpointer, `agent.invoke(None, config)` asks for the failed ones only.
 
-    Put it last in the list of middleware: the points get the system prompt as those before it have made it.
+    Put it last in the list of middleware: the points get the system prompt as those before it have made it. A limit on
+    the agent's model calls counts such an answer twice, since the loop comes round once more to hand it on.
 
     Args:
         graph: From `create_sot_graph`; or the model that writes the points, from which the graph is then made: a chat
@@ -193,8 +195,8 @@ class SkeletonOfThoughtMiddleware(AgentMiddleware[AgentState[Any], Any, Any]):
             return None
         if NOTE not in last.artifact:
             return None
-        call = _call_of(messages, last.tool_call_id)
-        gone = [RemoveMessage(id=message.id) for message in (call, last) if message.id]
+        passed = [m for m in messages if m is last or _made(m, last.tool_call_id)]
+        gone = [RemoveMessage(id=message.id) for message in passed if message.id]
         answer = AIMessage.model_validate(last.artifact[NOTE])
         # In one update, with the answer last, which is where readers of "updates" mode look for it.
         return ModelResponse(result=[*gone, answer])
@@ -218,11 +220,11 @@ def _asked(runtime: ToolRuntime[Any, Any]) -> _Asked:
 
 def _call_of(messages: Sequence[BaseMessage], call_id: str | None) -> AIMessage:
     """The message that made a tool call."""
-    return next(
-        message
-        for message in reversed(messages)
-        if isinstance(message, AIMessage) and any(call["id"] == call_id for call in message.tool_calls)
-    )
+    return next(message for message in reversed(messages) if _made(message, call_id))
+
+
+def _made(message: BaseMessage, call_id: str | None) -> TypeIs[AIMessage]:
+    return isinstance(message, AIMessage) and any(call["id"] == call_id for call in message.tool_calls)
 
 
 def _note(message: AIMessage) -> dict[str, Any]:
