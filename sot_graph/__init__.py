@@ -1,16 +1,34 @@
 """Skeleton-of-Thought for LangGraph: long answers, written in parallel."""
 
+import typing
+
 from sot_graph.demo import DemoChatModel
 from sot_graph.errors import ExpansionError, ReplyError, SotError
 from sot_graph.graph import create_sot_graph
 from sot_graph.state import Point, SotInput, SotOutput, SotState
 from sot_graph.streaming import SotEvent, astream_answer, stream_answer
+from sot_graph.tools import create_sot_tool
+
+if typing.TYPE_CHECKING:
+    from sot_graph.middleware import SkeletonOfThoughtMiddleware
+else:
+
+    def __getattr__(name: str) -> typing.Any:
+        """Import the middleware when it is asked for: it needs `langchain`, which takes long to import."""
+        if name == "SkeletonOfThoughtMiddleware":
+            from sot_graph.middleware import SkeletonOfThoughtMiddleware  # noqa: PLC0415
+
+            return SkeletonOfThoughtMiddleware
+        msg = f"module {__name__!r} has no attribute {name!r}"
+        raise AttributeError(msg)
+
 
 __all__ = [
     "DemoChatModel",
     "ExpansionError",
     "Point",
     "ReplyError",
+    "SkeletonOfThoughtMiddleware",
     "SotError",
     "SotEvent",
     "SotInput",
@@ -18,5 +36,6 @@ __all__ = [
     "SotState",
     "astream_answer",
     "create_sot_graph",
+    "create_sot_tool",
     "stream_answer",
 ]

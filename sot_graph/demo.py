@@ -7,11 +7,12 @@ import time
 import zlib
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from typing import Any
+from uuid import uuid4
 
 from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
 from langchain_core.language_models import BaseChatModel, LanguageModelInput
 from langchain_core.language_models.chat_models import agenerate_from_stream, generate_from_stream
-from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, HumanMessage
+from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, HumanMessage, ToolMessage
 from langchain_core.messages.ai import UsageMetadata
 from langchain_core.messages.tool import tool_call_chunk
 from langchain_core.outputs import ChatGenerationChunk, ChatResult
@@ -90,7 +91,11 @@ class DemoChatModel(BaseChatModel):
         tools: Sequence[dict[str, Any] | type | Callable[..., Any] | BaseTool],
         **kwargs: Any,
     ) -> Runnable[LanguageModelInput, AIMessage]:
-        """Take tools, of which the demo calls the outline's schema and no other."""
+        """Take tools, of which the demo calls those that it understands, once a turn.
+
+        These are the outline's schema; tools whose one required argument is a text, such as a search; and after them,
+        where the question suits, what takes an outline.
+        """
         return self.bind(tools=[convert_to_openai_tool(tool) for tool in tools], **kwargs)
 
     def _generate(
@@ -141,11 +146,8 @@ class DemoChatModel(BaseChatModel):
         self, messages: list[BaseMessage], kwargs: dict[str, Any]
     ) -> Iterator[tuple[float, ChatGenerationChunk]]:
         """The reply's pieces, each with the seconds to wait for it."""
-        tools = {tool["function"]["name"] for tool in kwargs.get("tools", [])}
-        if Outline.__name__ in tools:
-            pieces = _outline_pieces(demo_outline(messages))
-        else:
-            pieces = [AIMessageChunk(content=word) for word in _words(demo_text(messages))]
+        call = demo_call(messages, [tool["function"] for tool in kwargs.get("tools", [])])
+        pieces = _call_pieces(*call) if call else [AIMessageChunk(content=w) for w in _words(demo_text(messages))]
         wait = self.first_token
         for piece in pieces:
             yield wait, ChatGenerationChunk(message=piece)
@@ -166,32 +168,74 @@ def demo_outline(messages: Sequence[BaseMessage]) -> str:
     question, instruction = _parts(messages)
     if _IN_ONE_GO.search(question) and MAY_DECLINE in instruction:
         return json.dumps({"points": []})
-    topic = _topic(question)
-    titles = [title.replace("{topic}", topic) for title in _TITLES][: 5 + _number(question) % 4]
+    titles = demo_titles(question)
     if REMARK in instruction:
         remark = instruction.partition(REMARK)[2].strip().partition("\n")[0]
         titles.append(f"As remarked: {_short(remark, 40)}")
     return json.dumps({"points": titles}, ensure_ascii=False)
 
 
-def demo_text(messages: Sequence[BaseMessage]) -> str:
-    """The text of one point, or of a direct answer."""
+def demo_titles(question: str) -> list[str]:
+    """The titles of an outline for a question."""
+    topic = _topic(question)
+    titles = [title.replace("{topic}", topic) for title in _TITLES]
+    return titles[: 5 + _number(question) % 4]
+
+
+def demo_call(messages: Sequence[BaseMessage], tools: Sequence[dict[str, Any]]) -> tuple[str, str] | None:
+    """The tool that the demo calls next, and the arguments as JSON; None when it answers."""
+    if any(tool["name"] == Outline.__name__ for tool in tools):
+        return Outline.__name__, demo_outline(messages)
     question, instruction = _parts(messages)
-    _, order, point = instruction.rpartition(YOUR_POINT)
-    if order:
-        index, _, title = point.partition(": ")
-        text = _TEXTS[(_number(question) + int(index)) % len(_TEXTS)]
-        return " ".join(text.split()).replace("{title}", title)
+    question = _point_in(instruction)[1] or question  # an agent may write a point
+    used = {message.name for message in _since_question(messages) if isinstance(message, ToolMessage)}
+    for tool in sorted(tools, key=_takes_outline):  # what can be looked up comes before what is written from it
+        arguments = _arguments(tool.get("parameters") or {}, question)
+        if tool["name"] not in used and arguments:
+            return tool["name"], json.dumps(arguments, ensure_ascii=False)
+    return None
+
+
+def _takes_outline(tool: dict[str, Any]) -> bool:
+    return "outline" in (tool.get("parameters") or {}).get("properties", {})
+
+
+def _arguments(schema: dict[str, Any], question: str) -> dict[str, Any] | None:
+    """What the demo gives to a tool; None where it does not understand the tool, or the question does not suit it."""
+    properties = schema.get("properties", {})
+    required = schema.get("required", [])
+    if "outline" in properties and _IN_ONE_GO.search(question):
+        return None
+    if required == ["outline"]:
+        return {"outline": demo_titles(question)}
+    if len(required) == 1 and properties.get(required[0], {}).get("type") == "string":
+        return {required[0]: question if "outline" in properties else _topic(question)}
+    return None
+
+
+def demo_text(messages: Sequence[BaseMessage]) -> str:
+    """The text of one point, or of a direct answer, or of an agent's answer after its tools."""
+    question, instruction = _parts(messages)
+    index, title = _point_in(instruction)
+    results = [f"{m.name}: “{_short(m.text, 200)}”" for m in _since_question(messages) if isinstance(m, ToolMessage)]
+    if index:
+        text = _TEXTS[(_number(question) + index) % len(_TEXTS)]
+        text = " ".join(text.split()).replace("{title}", title)
+        return " ".join([text, "It would build on what the tools gave:", *results]) if results else text
+    if results:
+        return "\n\n".join(
+            ["This is what the tools gave to the demo model. A real one would answer from it.", *results]
+        )
     return (
         f"Placeholder by the demo model, in one piece: an outline would not help with “{_short(question)}”. "
         "A real model would answer it here, in a single call."
     )
 
 
-def _outline_pieces(arguments: str) -> list[AIMessageChunk]:
-    """A tool call's arguments, streamed as providers do: the name with the first piece only."""
+def _call_pieces(name: str, arguments: str) -> list[AIMessageChunk]:
+    """A tool call, streamed as providers do: the name with the first piece only."""
     first, *rest = _words(arguments)
-    calls = [tool_call_chunk(name=Outline.__name__, args=first, id="outline", index=0)]
+    calls = [tool_call_chunk(name=name, args=first, id=f"call-{uuid4()}", index=0)]
     calls += [tool_call_chunk(args=word, index=0) for word in rest]
     return [AIMessageChunk(content="", tool_call_chunks=[call]) for call in calls]
 
@@ -201,10 +245,27 @@ def _words(text: str) -> list[str]:
 
 
 def _parts(messages: Sequence[BaseMessage]) -> tuple[str, str]:
-    """The question, and what the stage says below it."""
-    text = next((m.text for m in reversed(messages) if isinstance(m, HumanMessage)), "")
+    """The question, and what the stage says below it (or, after an agent's tools, in a message of its own)."""
+    *before, text = ["", *(message.text for message in messages if isinstance(message, HumanMessage))]
+    if before and text.startswith(f"{RULE}\n"):
+        return before[-1], text.removeprefix(f"{RULE}\n")
     question, _, instruction = text.rpartition(f"\n\n{RULE}\n")
+    _, is_point, point = question.rpartition(YOUR_POINT)
+    if is_point:  # a graph inside a graph: the point is what its outline is about
+        question = point.partition(": ")[2]
     return (question, instruction) if question else (text, "")
+
+
+def _point_in(instruction: str) -> tuple[int, str]:
+    """The number and the title of the point that is to be written; 0 where there is none."""
+    _, is_point, point = instruction.rpartition(YOUR_POINT)
+    number, _, title = point.partition(": ")
+    return (int(number), title) if is_point else (0, "")
+
+
+def _since_question(messages: Sequence[BaseMessage]) -> Sequence[BaseMessage]:
+    asked = (i for i in reversed(range(len(messages))) if isinstance(messages[i], HumanMessage))
+    return messages[next(asked, 0) :]
 
 
 def _topic(question: str) -> str:

@@ -32,6 +32,8 @@ STREAM = "__pregel_stream"
 """Where the engine keeps the stream of a parent that streams its subgraphs."""
 PLACES = "__sot_places"
 """Where a config holds the `Places` that a graph shares with the one whose points it writes."""
+SPEAKER = "__sot_speaker"
+"""Where a caller's config holds the metadata of the node whose message the answer is, if not the graph's own node."""
 OPENING = 0
 """The opening's place in the reading order. A point's place is its index, and a direct answer's is 1."""
 
@@ -58,7 +60,15 @@ class Places:
 class Reading:
     """What one run of the graph has said so far, and whose turn it is."""
 
-    def __init__(self, *, custom: bool, first: int, places: Places, around: list[threading.Event]) -> None:
+    def __init__(
+        self,
+        *,
+        custom: bool,
+        first: int,
+        places: Places,
+        around: list[threading.Event],
+        speaker: dict[str, Any] | None = None,
+    ) -> None:
         """Begin to read.
 
         Args:
@@ -66,7 +76,9 @@ class Reading:
             first: The place of the part that speaks first.
             places: How many calls may be in flight.
             around: Set when nobody listens any more to a graph that this run is a part of.
+            speaker: The metadata under which the answer's message is streamed; None for that of the node that speaks.
         """
+        self._speaker = speaker
         self.stops = [threading.Event(), *around]
         self.custom = custom
         self.places = places
@@ -179,7 +191,7 @@ class Reading:
         chunk = ChatGenerationChunk(message=AIMessageChunk(content=text, id=self.message_id))
         for handler in _message_handlers(config):
             if not self._said:
-                metadata = dict(config.get("metadata") or {})
+                metadata = dict(self._speaker or config.get("metadata") or {})
                 handler.on_chat_model_start({}, [[]], run_id=self._run_id, metadata=metadata)
             handler.on_llm_new_token(text, chunk=chunk, run_id=self._run_id)
         self._said.append(text)
@@ -320,9 +332,10 @@ def with_reading(
         # A graph inside another one of ours has that one's limit, not the size of its pool of threads.
         places=configurable.get(PLACES) or Places(around.places.limit if around else limit),
         around=[*([stop] if stop else []), *(around.stops if around else [])],
+        speaker=configurable.get(SPEAKER),
     )
-    # Graphs inside this one count their own places, unless they are given these.
-    return {**config, "configurable": {**configurable, KEY: reading, PLACES: None}}, reading
+    # These are this run's alone: a graph inside it counts its own places, and has an answer of its own.
+    return {**config, "configurable": {**configurable, KEY: reading, PLACES: None, SPEAKER: None}}, reading
 
 
 def _message_handlers(config: RunnableConfig) -> list[BaseCallbackHandler]:

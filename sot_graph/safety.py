@@ -34,7 +34,8 @@ def storable(text: str) -> str:
 def secrets_of(*models: object) -> list[str]:
     """The keys and the headers' values that these models are made with."""
     found = {secret for model in models if isinstance(model, BaseChatModel) for secret in _secrets_in(model)}
-    return sorted((secret for secret in found if len(secret) >= _SHORTEST_KEY), key=len, reverse=True)
+    # The longest first, in case one is a part of another.
+    return sorted((secret for secret in found if len(secret) >= _SHORTEST_KEY), key=lambda s: (-len(s), s))
 
 
 def _secrets_in(model: BaseChatModel) -> Iterator[str]:

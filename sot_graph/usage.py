@@ -90,6 +90,16 @@ def summarize(calls: Iterable[CallRecord]) -> dict[str, Any]:
     return {**totals, "stages": stages}
 
 
+def add_call(message: AIMessage, call: CallRecord) -> AIMessage:
+    """Give an answer's message the usage and the timings of one more call, which was made before the graph ran."""
+    graph, own = message.response_metadata.get("sot") or summarize([]), summarize([call])
+    totals = {key: round(graph[key] + own[key], 3) for key in own if key != "stages"}
+    sot = {**totals, "stages": {**own["stages"], **graph["stages"]}}
+    usage = add_usage(message.usage_metadata, call["usage"]) if call["usage"] else message.usage_metadata
+    update = {"usage_metadata": usage, "response_metadata": {**message.response_metadata, "sot": sot}}
+    return message.model_copy(update=update)
+
+
 def _summarize_stage(calls: list[CallRecord]) -> dict[str, Any]:
     """One stage's figures."""
     return {

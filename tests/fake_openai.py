@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Any, Self
+from uuid import uuid4
 
 import uvicorn
 from langchain_openai import ChatOpenAI
@@ -21,7 +22,7 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from sot_graph.expand import YOUR_POINT
-from sot_graph.skeleton import PLAIN_FORM
+from sot_graph.skeleton import PLAIN_FORM, Outline
 
 TITLES = ["Regular sleep hours", "A dark room", "Less evening caffeine", "Daily exercise"]
 
@@ -60,6 +61,8 @@ class Reply:
     message: str = "a fault of the test's"
     code: str | None = None
     refusal: str | None = None
+    calls: Sequence[tuple[str, dict[str, Any]]] = ()
+    """The tools that the model calls, each with its arguments."""
     headers: dict[str, str] = field(default_factory=dict)
     first_token: float = 0.0
     per_token: float = 0.0
@@ -77,6 +80,14 @@ class Reply:
         words = (self.text or "").split(" ")
         tokens = [" ".join(words[i : i + self.words]) for i in range(0, len(words), self.words)]
         return [token if i == 0 else f" {token}" for i, token in enumerate(tokens)]
+
+    @property
+    def tool_calls(self) -> list[dict[str, Any]]:
+        functions = [{"name": name, "arguments": json.dumps(arguments)} for name, arguments in self.calls]
+        return [
+            {"index": i, "id": f"call-{uuid4()}", "type": "function", "function": function}
+            for i, function in enumerate(functions)
+        ]
 
     @property
     def usage(self) -> dict[str, int]:
@@ -174,6 +185,8 @@ class FakeOpenAI:
                     yield 'data: {"id": \n\n'
                 await asyncio.sleep(reply.per_token)
                 yield _event(delta={"role": "assistant", "content": token})
+            if reply.calls:
+                yield _event(delta={"role": "assistant", "tool_calls": reply.tool_calls})
             if reply.refusal:
                 yield _event(delta={"refusal": reply.refusal})
             if reply.finish is None:
@@ -206,14 +219,19 @@ async def _broken_off() -> AsyncIterator[str]:
 
 def stage_and_title(body: dict[str, Any]) -> tuple[str, str]:
     prompt = str(body["messages"][-1]["content"])
-    if "response_format" in body or "tools" in body or PLAIN_FORM in prompt:
+    tools = {tool["function"]["name"] for tool in body.get("tools", [])}
+    if tools - {Outline.__name__}:
+        return "agent", ""
+    if "response_format" in body or tools or PLAIN_FORM in prompt:
         return "skeleton", ""
     _, order, point = prompt.rpartition(YOUR_POINT)
     return ("expand", point.partition(": ")[2].removesuffix("'}]")) if order else ("direct", "")
 
 
 def _completion(reply: Reply) -> dict[str, Any]:
-    message = {"role": "assistant", "content": reply.text, "refusal": reply.refusal}
+    message: dict[str, Any] = {"role": "assistant", "content": reply.text, "refusal": reply.refusal}
+    if reply.calls:
+        message["tool_calls"] = reply.tool_calls
     choice = {"index": 0, "message": message, "finish_reason": reply.finish}
     return {
         "id": "chatcmpl-fake",

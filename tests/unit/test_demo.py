@@ -3,9 +3,12 @@
 import time
 
 import pytest
-from langchain_core.messages import HumanMessage
+from langchain.agents import create_agent
+from langchain_core.messages import AIMessage, HumanMessage
+from langchain_core.tools import tool
 
-from sot_graph import DemoChatModel, create_sot_graph
+from sot_graph import DemoChatModel, SkeletonOfThoughtMiddleware, create_sot_graph, create_sot_tool
+from sot_graph.demo import demo_titles
 from sot_graph.skeleton import Outline
 
 QUICK = DemoChatModel(first_token=0, tokens_per_second=0)
@@ -51,6 +54,39 @@ async def test_it_streams_and_takes_its_time() -> None:
     assert time.monotonic() - began >= 0.1 + (len(pieces) - 2) / 200
     assert "".join(pieces) == "".join(piece.text for piece in QUICK.stream("Hello")) == QUICK.invoke("Hello").text
     assert len(pieces) > 10
+
+
+@tool
+def search(query: str) -> str:
+    """Search."""
+    return f"Facts on {query}."
+
+
+@tool
+def book(city: str, day: str) -> str:
+    """Book."""
+    return f"{city}, {day}"
+
+
+def test_it_plays_an_agent_each_tool_that_it_understands_once_a_turn() -> None:
+    essay = create_sot_tool(create_sot_graph(QUICK))
+    agent = create_agent(QUICK, [book, essay, search])
+    messages = agent.invoke({"messages": [HumanMessage(QUESTION)]})["messages"]
+    calls = [(call["name"], call["args"]) for m in messages if isinstance(m, AIMessage) for call in m.tool_calls]
+    assert calls == [("search", {"query": "time management skills"}), ("write_long_answer", {"question": QUESTION})]
+    assert "Facts on time management skills." in messages[-1].text
+    assert messages[4].text[:99] in messages[-1].text, "the long answer"
+    again = agent.invoke({"messages": [*messages, HumanMessage("What is 17 * 23?")]})["messages"][len(messages) :]
+    assert [message.type for message in again] == ["human", "ai", "tool", "ai"], "a sum suits no outline"
+
+
+def test_after_an_agents_tools_the_points_are_still_about_the_question() -> None:
+    agent = create_agent(QUICK, [search], middleware=[SkeletonOfThoughtMiddleware(QUICK)])
+    messages = agent.invoke({"messages": [HumanMessage(QUESTION)]})["messages"]
+    assert [message.type for message in messages] == ["human", "ai", "tool", "ai"]
+    titles = demo_titles(QUESTION)
+    assert len(messages[-1].text.split("\n\n")) == len(titles)
+    assert all(title in messages[-1].text for title in titles)
 
 
 def test_it_gives_structured_output_and_usage() -> None:
