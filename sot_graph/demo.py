@@ -168,7 +168,8 @@ def demo_outline(messages: Sequence[BaseMessage]) -> str:
     question, instruction = _parts(messages)
     if _IN_ONE_GO.search(question) and MAY_DECLINE in instruction:
         return json.dumps({"points": []})
-    titles = demo_titles(question)
+    most = re.search(r"(\d+) points,", instruction)  # as the skeleton's prompt says it
+    titles = demo_titles(question)[: int(most[1]) if most else None]
     if REMARK in instruction:
         remark = instruction.partition(REMARK)[2].strip().partition("\n")[0]
         titles.append(f"As remarked: {_short(remark, 40)}")

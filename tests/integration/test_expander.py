@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import pytest
+from langchain.agents import create_agent
 from langchain_core.messages import AIMessage, BaseMessage
 from langchain_core.messages.ai import UsageMetadata
 from langchain_core.output_parsers import StrOutputParser
@@ -17,6 +18,7 @@ from typing_extensions import TypedDict
 
 from sot_graph import ExpansionError, SotInput, create_sot_graph, stream_answer
 from sot_graph.expand import YOUR_POINT
+from tests.agents import Tree, lookup
 from tests.fake_openai import TITLES, Asked, FakeOpenAI, Reply, outline_json, usual
 from tests.integration.conftest import THREAD, Run
 
@@ -275,3 +277,67 @@ async def test_it_can_be_told_in_a_trace(server: FakeOpenAI, run: Run) -> None:
     await run(create_sot_graph(server.model(), expander=RunnableLambda(note)), QUESTION)
     assert sorted(title for _, _, title in told) == sorted(TITLES)
     assert all("sot:expand" in tags for _, tags, _ in told)
+
+
+# --- agents ------------------------------------------------------------------------------------------
+
+
+def researched(asked: Asked) -> Reply:
+    """An agent's model: it looks its point up, with some words beside the call, and then writes."""
+    if asked.stage != "agent":
+        return usual(asked)
+    last = asked.messages[-1]
+    if last["role"] == "tool":
+        return Reply(f"It is known: {last['content']}")
+    title = str(last["content"]).rpartition(YOUR_POINT)[2].partition(": ")[2]
+    return Reply("Let me see.", finish="tool_calls", calls=[("lookup", {"topic": title})])
+
+
+def researcher(server: FakeOpenAI) -> Any:
+    return create_agent(server.model(max_retries=0), [lookup])
+
+
+async def test_an_agent_researches_each_point(server: FakeOpenAI, run: Run) -> None:
+    server.script = researched
+    result = await run(create_sot_graph(server.model(), expander=researcher(server)), QUESTION)
+    assert [point["text"] for point in result["points"]] == [f"It is known: Facts on {title}." for title in TITLES]
+    message = result["messages"][-1]
+    assert message.response_metadata["sot"]["calls"] == 1 + 4 * 2
+    assert message.usage_metadata["input_tokens"] == 10 * 9
+    assert [message.type for message in result["messages"]] == ["human", "ai"]
+
+
+async def test_an_agents_transient_error_is_retried(server: FakeOpenAI, run: Run) -> None:
+    failed: list[str] = []
+
+    def script(asked: Asked) -> Reply:
+        if asked.stage == "agent" and asked.messages[-1]["role"] == "tool" and len(failed) < 2:
+            failed.append(asked.prompt)
+            return Reply(status=500)
+        return researched(asked)
+
+    server.script = script
+    graph = create_sot_graph(server.model(), expander=researcher(server), retry_policy=FAST)
+    result = await run(graph, QUESTION)
+    assert [point["status"] for point in result["points"]] == ["written"] * 4
+
+
+def test_of_an_agent_the_answer_alone_is_read(server: FakeOpenAI) -> None:
+    server.script = researched
+    graph = create_sot_graph(server.model(), expander=researcher(server))
+    answer = graph.invoke(QUESTION)["answer"]
+    assert "".join(stream_answer(graph, QUESTION)) == answer
+    for subgraphs in (False, True):
+        stream: Any = graph.stream(QUESTION, stream_mode="messages", subgraphs=subgraphs)
+        messages = [part[1][0] if subgraphs else part[0] for part in stream]
+        assert "".join(message.text for message in messages) == answer
+        assert len({message.id for message in messages}) == 1
+
+
+async def test_an_agents_runs_are_below_its_point(server: FakeOpenAI, run: Run) -> None:
+    server.script = researched
+    tree = Tree()
+    await run(create_sot_graph(server.model(), expander=researcher(server)), QUESTION, {"callbacks": [tree]})
+    above = tree.above("lookup")
+    point = next(name for name in above if name.startswith("point "))
+    assert above[above.index(point) :] == [point, "expand", "skeleton_of_thought"]
