@@ -1,0 +1,234 @@
+"""The graph on a real LangGraph server: `langgraph dev`, with the example's own files, and `RemoteGraph` before it."""
+
+import os
+import runpy
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+from functools import partial
+from http.client import HTTPConnection
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from langchain_core.runnables import RunnableConfig
+from langgraph.graph import START, MessagesState, StateGraph
+from langgraph.pregel.remote import RemoteException, RemoteGraph
+from langgraph_sdk import get_client, get_sync_client
+
+from sot_graph import DemoChatModel, astream_answer, create_sot_graph, stream_answer
+from tests.fake_openai import TITLES, FakeOpenAI, Host, Reply, usual
+from tests.integration.conftest import Run
+
+pytestmark = pytest.mark.server
+
+EXAMPLE = Path(__file__).parents[2] / "examples" / "server"
+NAME = "skeleton_of_thought"
+QUESTION = {"question": "How can I sleep better?"}
+ASKED = {"messages": [{"role": "user", "content": QUESTION["question"]}]}
+ANSWER = "\n\n".join(f"About {title.lower()} there is this to say." for title in TITLES)
+OFFLINE = {
+    "LANGGRAPH_CLI_NO_ANALYTICS": "1",
+    "LANGGRAPH_NO_VERSION_CHECK": "true",  # which would ask PyPI
+    "LANGSMITH_TRACING": "false",
+}
+"""With these `langgraph dev` looks up no name and connects to nobody."""
+
+
+@contextmanager
+def langgraph_dev(folder: Path, **environment: str) -> Iterator[str]:
+    """Run `langgraph dev` in a folder, and give its URL once it answers."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    line = [sys.executable, "-m", "langgraph_cli", "dev", "--no-browser", "--no-reload", "--port", str(port)]
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith(("LANGSMITH_", "LANGCHAIN_"))}
+    log = folder / "log.txt"
+    with (
+        log.open("w") as out,
+        subprocess.Popen(
+            line, cwd=folder, env={**inherited, **OFFLINE, **environment}, stdout=out, stderr=out
+        ) as process,
+    ):
+        try:
+            while not _answers(port):
+                if process.poll() is not None:
+                    pytest.fail(f"langgraph dev ended: {log.read_text()}")
+                time.sleep(0.05)
+            yield f"http://127.0.0.1:{port}"
+        finally:
+            process.terminate()
+            try:
+                process.wait(10)
+            except subprocess.TimeoutExpired:
+                process.kill()
+
+
+def _answers(port: int) -> bool:
+    connection = HTTPConnection("127.0.0.1", port, timeout=5)
+    try:
+        connection.request("GET", "/ok")
+        return connection.getresponse().status == 200
+    except OSError:
+        return False
+    finally:
+        connection.close()
+
+
+@pytest.fixture(scope="module")
+def url(host: Host, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The example's server, with the real ChatOpenAI before the fake one."""
+    folder = tmp_path_factory.mktemp("server") / "example"  # where it may leave its threads
+    shutil.copytree(EXAMPLE, folder, ignore=shutil.ignore_patterns(".langgraph_api", "__pycache__"))
+    model = {"SOT_MODEL": "openai:fake", "OPENAI_BASE_URL": host.url, "OPENAI_API_KEY": "sk-test-key"}
+    with langgraph_dev(folder, **model) as url:
+        yield url
+
+
+@pytest.fixture
+async def remote(url: str) -> AsyncIterator[RemoteGraph]:
+    with get_sync_client(url=url) as sync_client:
+        async with get_client(url=url) as client:
+            yield RemoteGraph(NAME, client=client, sync_client=sync_client)
+
+
+@pytest.fixture
+def parent(remote: RemoteGraph) -> Any:
+    builder = StateGraph(MessagesState)
+    builder.add_node("write", remote)
+    builder.add_edge(START, "write")
+    return builder.compile()
+
+
+def thread() -> RunnableConfig:
+    return {"configurable": {"thread_id": str(uuid4())}}
+
+
+async def streamed(form: str, graph: Any, given: Any, **options: Any) -> list[Any]:
+    if form == "sync":
+        return list(graph.stream(given, **options))
+    return [part async for part in graph.astream(given, **options)]
+
+
+def check_streamed(messages: list[Any], events: list[Any]) -> None:
+    """One message, in reading order, piece by piece; and our events."""
+    assert "".join(message["content"] for message in messages) == ANSWER
+    assert len({message["id"] for message in messages}) == 1
+    assert len(messages) > len(TITLES)
+    assert events[0] == {"type": "outline", "titles": TITLES}
+    assert sorted(event["index"] for event in events if event["type"] == "point") == [1, 2, 3, 4]
+    assert "".join(event["text"] for event in events if event["type"] == "answer") == ANSWER
+
+
+# A run begins up to a second late on the in-memory server, which looks for new ones twice a second; so there are few.
+
+
+async def test_it_answers_as_the_graph_does_here(server: FakeOpenAI, remote: RemoteGraph, run: Run) -> None:
+    result = await run(remote, QUESTION)
+    local = await run(create_sot_graph(server.model()), QUESTION)
+    assert set(result) == {"messages", "points", "answer"}
+    assert (result["answer"], result["points"]) == (local["answer"], local["points"])
+    assert [message["type"] for message in result["messages"]] == ["human", "ai"]
+    assert result["messages"][-1]["response_metadata"]["sot"]["calls"] == 5
+    assert result["messages"][-1]["usage_metadata"] == local["messages"][-1].usage_metadata
+
+
+@pytest.mark.parametrize("form", ["sync", "async"])
+async def test_its_stream_has_one_message_in_order_and_our_events(
+    server: FakeOpenAI, remote: RemoteGraph, form: str
+) -> None:
+    server.script = lambda asked: Reply(usual(asked).text, per_token=0.01 if asked.title == TITLES[0] else 0)
+    told = await streamed(form, remote, QUESTION, stream_mode=["messages", "custom"])
+    check_streamed(
+        [part.data[0] for part in told if part.event == "messages"],
+        [part.data for part in told if part.event == "custom"],
+    )
+
+
+@pytest.mark.usefixtures("server")
+async def test_its_answer_can_be_read(remote: RemoteGraph) -> None:
+    for pieces in (
+        list(stream_answer(remote, QUESTION)),
+        [piece async for piece in astream_answer(remote, QUESTION, thread())],
+    ):
+        assert len(pieces) > len(TITLES)
+        assert "".join(pieces) == ANSWER
+
+
+@pytest.mark.usefixtures("server")
+@pytest.mark.parametrize("form", ["sync", "async"])
+async def test_as_a_node_of_a_local_parent_it_adds_one_message_and_streams(parent: Any, form: str) -> None:
+    told = await streamed(form, parent, ASKED, stream_mode=["messages", "custom", "values"], subgraphs=True)
+    check_streamed(
+        [data[0] for _, mode, data in told if mode == "messages"],
+        [data for _, mode, data in told if mode == "custom"],
+    )
+    result = [data for namespace, mode, data in told if mode == "values" and not namespace][-1]
+    assert set(result) == {"messages"}
+    assert [message.type for message in result["messages"]] == ["human", "ai"]
+    assert result["messages"][-1].text == ANSWER
+
+
+@pytest.mark.usefixtures("server")
+async def test_in_a_local_parent_its_answer_can_be_read(parent: Any) -> None:
+    assert "".join(stream_answer(parent, ASKED)) == ANSWER
+    assert "".join([piece async for piece in astream_answer(parent, ASKED)]) == ANSWER
+
+
+async def test_a_second_turn_has_the_first_as_context(server: FakeOpenAI, remote: RemoteGraph) -> None:
+    config = thread()
+    remote.invoke(QUESTION, config)
+    result: Any = await remote.ainvoke({"messages": [{"role": "user", "content": "And in summer?"}]}, config)
+    assert [message["type"] for message in result["messages"]] == ["human", "ai", "human", "ai"]
+    assert ANSWER in server.of_stage("skeleton")[-1].prompt
+    assert remote.get_state(config).values["messages"] == result["messages"]
+
+
+async def test_a_failed_run_tells_its_points_and_resumes(server: FakeOpenAI, remote: RemoteGraph) -> None:
+    config = thread()
+    server.script = lambda asked: Reply(status=401) if asked.title == TITLES[1] else usual(asked)
+    with pytest.raises(RemoteException, match="ExpansionError"):  # the server keeps the message to itself
+        remote.invoke(QUESTION, config)
+    points = remote.get_state(config).values["points"]
+    assert [point["status"] for point in points] == ["written", "failed", "written", "written"]
+    server.script = usual
+    before = len(server.asked)
+    result: Any = await remote.ainvoke(None, config)
+    assert result["answer"] == ANSWER
+    assert [asked.title for asked in server.asked[before:]] == [TITLES[1]]
+
+
+async def test_studio_can_read_the_schemas_and_the_drawing(url: str) -> None:
+    async with get_client(url=url) as client:
+        [assistant] = await client.assistants.search(graph_id=NAME)
+        schemas = await client.assistants.get_schemas(assistant["assistant_id"])
+        drawing = await client.assistants.get_graph(assistant["assistant_id"])
+    given, gives = schemas["input_schema"] or {}, schemas["output_schema"] or {}
+    assert set(given["properties"]) == {"question", "messages", "outline"}
+    assert set(gives["properties"]) == {"messages", "points", "answer"}
+    assert set(gives["$defs"]["Point"]["properties"]) == {"index", "title", "text", "status", "error"}
+    nodes = {str(node["id"]) for node in drawing["nodes"]}
+    assert nodes == {"__start__", "skeleton", "expand", "merge", "direct", "__end__"}
+
+
+@pytest.mark.usefixtures("server")
+def test_the_examples_client_runs(
+    url: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["client.py", "--url", url])
+    runpy.run_path(str(EXAMPLE / "client.py"), run_name="__main__")
+    shown = capsys.readouterr().out
+    assert shown.count(ANSWER) == 2
+    assert "human: And at night?\n  ai: About regular sleep hours" in shown
+
+
+def test_the_examples_graph_needs_no_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("SOT_MODEL", raising=False)
+    monkeypatch.setattr("sot_graph.DemoChatModel", partial(DemoChatModel, first_token=0, tokens_per_second=0))
+    graph = runpy.run_path(str(EXAMPLE / "graph.py"))["graph"]
+    assert graph.invoke(QUESTION)["answer"]
