@@ -1,5 +1,9 @@
 """The command line's review: the outline in the user's editor, as `git commit` opens its message."""
 
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import click
 from langgraph.types import Command
 
@@ -24,9 +28,11 @@ def edit_outline(question: str, titles: list[str], max_points: int) -> Command[s
     Raises:
         click.ClickException: There is no editor, or it failed.
     """
-    text, wrong = "\n".join(titles), ""
+    # With its number, which is taken off again, no title looks like a comment or a remark.
+    text, wrong = "\n".join(f"{i}. {harmless(title)}" for i, title in enumerate(titles, start=1)), ""
     while True:
-        edited = click.edit(f"{text}\n\n{wrong}{_help(question)}", extension=".md", require_save=False) or ""
+        with _terminal():
+            edited = click.edit(f"{text}\n\n{wrong}{_help(question)}", extension=".md", require_save=False) or ""
         lines = [line.strip() for line in edited.splitlines()]
         lines = [line for line in lines if line and not line.startswith(COMMENT)]
         if remarks := [line.removeprefix(REMARK).strip() for line in lines if line.startswith(REMARK)]:
@@ -40,6 +46,29 @@ def edit_outline(question: str, titles: list[str], max_points: int) -> Command[s
         wrong = (
             f"{COMMENT} These are {len(edited_titles)} titles; {max_points} are the most (--max-points).\n{COMMENT}\n"
         )
+
+
+@contextmanager
+def _terminal() -> Iterator[None]:
+    """Give the editor the terminal, where the question comes from a pipe or the answer goes into a file."""
+    if os.isatty(0) and os.isatty(1):
+        yield
+        return
+    try:
+        terminal = os.open("/dev/tty", os.O_RDWR)
+    except OSError:  # there is none; the editor may be a program that needs none
+        yield
+        return
+    saved = [(os.dup(number), number) for number in (0, 1)]
+    try:
+        for _, number in saved:
+            os.dup2(terminal, number)
+        yield
+    finally:
+        for copy, number in saved:
+            os.dup2(copy, number)
+            os.close(copy)
+        os.close(terminal)
 
 
 def _help(question: str) -> str:

@@ -4,7 +4,7 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from langchain_core.messages import BaseMessage
+from langchain_core.messages import BaseMessage, HumanMessage
 from langchain_core.runnables import Runnable, RunnableConfig
 from langgraph.types import Command
 
@@ -81,24 +81,27 @@ def _elsewhere(state: SotState) -> Update | Command[str] | None:
     """What to do instead of merging, on a thread that was resumed or whose answer is to be mended.
 
     Returns:
-        A command that has the points written that failed in an earlier run; no change, where an answer is whole
-        already; None where the points are to be merged.
-
-    Raises:
-        ValueError: The thread has no answer.
+        A command that has the points written that failed in an earlier run; no change where there is nothing to merge
+        yet, or nothing left; None where the points are to be merged.
     """
     points = state.get("points") or []
+    if not points or _has_new_turn(state):
+        return {}  # sent here while something else is still to be done, which will come here by itself
     failed = [point["index"] for point in points if point["status"] == "failed"]
     if failed and not state.get("tried"):
         titles = [point["title"] for point in points]
         sends = send_points(titles, failed, before_answer(state["messages"], state.get("answer_id")))
         return Command(update={"answer": ""}, goto=sends)
-    if state.get("answer"):
-        return {}
-    if not points:
-        msg = "This thread has no answer yet: invoke the graph with a question first."
-        raise ValueError(msg)
-    return None
+    return {} if state.get("answer") else None
+
+
+def _has_new_turn(state: SotState) -> bool:
+    """Whether something is asked to which the thread's points are no answer."""
+    answer_id = state.get("answer_id")
+    if not answer_id:
+        return False
+    later = state["messages"][len(before_answer(state["messages"], answer_id)) :]
+    return state.get("question") is not None or any(isinstance(message, HumanMessage) for message in later)
 
 
 def _merged(state: SotState, merged: object, began: float, config: RunnableConfig) -> Update:

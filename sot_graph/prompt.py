@@ -46,17 +46,21 @@ def lay_out(
 
 def encodable_message(message: BaseMessage) -> BaseMessage:
     """The same message, with text that can be sent."""
-    content = message.content
-    if isinstance(content, str):
-        changed: Any = encodable(content)
-    else:
-        changed = [
-            {**block, "text": encodable(block["text"])}
-            if isinstance(block, dict) and isinstance(block.get("text"), str)
-            else block
-            for block in content
-        ]
-    return message if changed == content else message.model_copy(update={"content": changed})
+    fields = {name: getattr(message, name, None) for name in ("content", "tool_calls", "name")}
+    changes = {name: new for name, old in fields.items() if (new := _encodable(old)) is not old}
+    return message.model_copy(update=changes) if changes else message
+
+
+def _encodable(value: Any) -> Any:
+    """The same value with text that can be sent; the very same object where it has no other."""
+    changed = value
+    if isinstance(value, str):
+        changed = encodable(value)
+    elif isinstance(value, list):
+        changed = [_encodable(each) for each in value]
+    elif isinstance(value, dict):
+        changed = {key: _encodable(each) for key, each in value.items()}
+    return value if changed == value else changed
 
 
 GAP = "\n\n"

@@ -9,6 +9,7 @@ from pydantic import RootModel, model_validator
 from sot_graph.expand import dispatch_points
 from sot_graph.outline import clean_titles
 from sot_graph.prompt import open_turn
+from sot_graph.safety import storable
 from sot_graph.stage import Stage
 from sot_graph.state import Revision, SotState, Update
 from sot_graph.streaming import OutlineEvent, emit
@@ -31,7 +32,7 @@ class Review(Stage[SotState, Update]):
         # The engine checks the answer by the schema, and keeps none that does not fit.
         verdict = interrupt(shown, response_schema=self.verdict).root
         if isinstance(verdict, str):
-            return {"revision": Revision(titles=titles, remark=verdict)}
+            return {"revision": Revision(titles=titles, remark=storable(verdict))}
         if verdict is not True:
             titles = verdict
             emit(OutlineEvent(type="outline", titles=titles))

@@ -9,10 +9,14 @@ from langchain_core.language_models import BaseChatModel
 from pydantic import SecretStr
 
 _HIDDEN = "***"
-# Keys that no model of ours has told: a server may say back what it was sent, or a client name its URL.
+# Keys that no model of ours has told: a server may say back what it was sent, or a client name its URL. What has no
+# digit and is not long is a word: "bearer or basic authentication", "sk-learning".
+_IS_KEY = r"(?=[\w.~+/=-]*\d|[\w.~+/=-]{20})"
 _KEY = re.compile(
-    r"(?<=bearer )[^\s\"',;}]+|(?<=basic )[\w+/=]{8,}|\bsk-[\w-]{6,}|(?<=://)[^\s/@]+(?=@)", re.IGNORECASE
+    rf"(?<=bearer ){_IS_KEY}[\w.~+/=-]+|(?<=basic ){_IS_KEY}[\w+/=]+|\bsk-{_IS_KEY}[\w-]+|(?<=://)[^\s/@]+(?=@)",
+    re.IGNORECASE,
 )
+_TOLD_HEADERS = frozenset({"accept", "content-type", "user-agent", "http-referer", "referer", "x-title"})
 _SHORTEST_KEY = 6
 """A shorter one is a placeholder, such as "none", and hiding it would garble other words."""
 
@@ -45,7 +49,9 @@ def _secrets_in(model: BaseChatModel) -> Iterator[str]:
         elif isinstance(value, BaseChatModel):  # a model around another
             yield from _secrets_in(value)
         elif "header" in name and isinstance(value, Mapping):
-            yield from (secret for secret in value.values() if isinstance(secret, str))
+            yield from (
+                text for key, text in value.items() if isinstance(text, str) and key.lower() not in _TOLD_HEADERS
+            )
 
 
 def hide(text: str, secrets: Iterable[str] = ()) -> str:
@@ -69,21 +75,20 @@ def hide_in(error: BaseException, secrets: Iterable[str] = ()) -> None:
             continue
         seen.add(id(each))
         pending += [each.__cause__, each.__context__]
-        with suppress(Exception):  # an error whose fields cannot be set stays as it is
-            each.args = _hidden(each.args, secrets)
-        for name, value in list(vars(each).items()):
-            if isinstance(value, str | list | tuple | dict):
-                with suppress(Exception):
-                    setattr(each, name, _hidden(value, secrets))
+        for name, value in [("args", each.args), *vars(each).items()]:
+            hidden = _hidden(value, secrets)
+            if hidden is not value:
+                with suppress(Exception):  # a field that cannot be set stays as it is
+                    setattr(each, name, hidden)
 
 
 def _hidden(value: Any, secrets: Iterable[str]) -> Any:
+    """The same value without keys; the very same object where it has none."""
+    changed: Any = value
     if isinstance(value, str):
-        return hide(value, secrets)
-    if isinstance(value, list | tuple):
-        changed = [_hidden(each, secrets) for each in value]
-        # A named tuple takes its fields one by one; what is neither is left as it is.
-        return type(value)(changed) if type(value) in {list, tuple} else value
-    if isinstance(value, dict):
-        return {key: _hidden(each, secrets) for key, each in value.items()}
-    return value
+        changed = hide(value, secrets)
+    elif type(value) in {list, tuple}:
+        changed = type(value)(_hidden(each, secrets) for each in value)
+    elif type(value) is dict:
+        changed = {key: _hidden(each, secrets) for key, each in value.items()}
+    return value if changed == value else changed

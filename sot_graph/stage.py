@@ -13,7 +13,8 @@ from typing import Any, TypeVar
 from langchain_core.runnables import Runnable, RunnableConfig
 from langchain_core.runnables.config import ensure_config
 
-from sot_graph.calls import retry_after
+from sot_graph.calls import LONGEST_PAUSE, retry_after
+from sot_graph.errors import ExpansionError
 from sot_graph.reading import STOP_INTERVAL, Reading, Stopped, reading_of
 from sot_graph.safety import hide_in
 from sot_graph.usage import this_task
@@ -90,9 +91,11 @@ class Stage(Runnable[Given, Written]):
 
     def _note(self, error: Exception, reading: Reading) -> None:
         """Keep in mind for how long a server wants to be left alone, and let no key out."""
-        hide_in(error, self.secrets)
+        if not isinstance(error, ExpansionError):  # which carries the answer's own text, and errors told without keys
+            hide_in(error, self.secrets)
         if seconds := retry_after(error):
-            reading.put_off(this_task(), seconds)
+            # A policy of the caller's own may go on where ours would not.
+            reading.put_off(this_task(), min(seconds, LONGEST_PAUSE))
 
 
 def _abandonable(work: Callable[[], Written], reading: Reading) -> Written:
@@ -110,8 +113,7 @@ def _abandonable(work: Callable[[], Written], reading: Reading) -> Written:
 
     thread = threading.Thread(target=copy_context().run, args=(settle,), daemon=True)
     thread.start()
-    while not outcome.done():
-        wait([outcome], timeout=STOP_INTERVAL)
+    while not wait([outcome], timeout=STOP_INTERVAL).done:
         if reading.is_stopped:
             raise Stopped
     thread.join()

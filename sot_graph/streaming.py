@@ -116,9 +116,10 @@ def stoppable(parts: Generator[Part, None, None], stop: Callable[[], None]) -> G
             parts.close()
         return
     context = copy_context()
+    end: Any = object()
     with ThreadPoolExecutor(1) as engine:
         try:
-            while (following := engine.submit(context.run, lambda: next(parts, None)).result()) is not None:
+            while (following := engine.submit(context.run, lambda: next(parts, end)).result()) is not end:
                 yield following
         finally:
             stop()

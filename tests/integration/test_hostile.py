@@ -54,8 +54,8 @@ async def test_a_hostile_question_is_a_question(server: FakeOpenAI, run: Run, te
 @pytest.mark.parametrize("text", HOSTILE, ids=ascii)
 async def test_a_hostile_conversation_is_a_conversation(server: FakeOpenAI, run: Run, text: str) -> None:
     conversation = [
-        HumanMessage([{"type": "text", "text": text}]),
-        AIMessage(text, tool_calls=[{"name": "look", "args": {"at": readable(text)}, "id": "1"}]),
+        HumanMessage([{"type": "text", "text": text}, text]),
+        AIMessage(text, tool_calls=[{"name": "look", "args": {"at": text}, "id": "1"}]),
         {"role": "tool", "content": text, "tool_call_id": "1"},
         ("user", "What now?"),
     ]

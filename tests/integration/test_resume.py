@@ -165,10 +165,51 @@ async def test_a_direct_answer_stays_as_it_is(server: FakeOpenAI, run: Run) -> N
     assert server.asked == []
 
 
-async def test_a_thread_without_an_answer_cannot_be_mended(server: FakeOpenAI, run: Run) -> None:
+async def test_a_thread_without_an_answer_has_nothing_to_mend(server: FakeOpenAI, run: Run) -> None:
     graph = create_sot_graph(server.model(), checkpointer=InMemorySaver())
-    with pytest.raises(ValueError, match="no answer yet"):
+    with pytest.raises(ValueError, match="nothing to answer"):
         await run(graph, Command(goto="merge"), THREAD)
+    assert server.asked == []
+    assert len((await run(graph, {"question": QUESTION}, THREAD))["points"]) == 4
+
+
+@pytest.mark.parametrize("stage", ["skeleton", "expand", "direct"])
+@pytest.mark.parametrize("turns", [0, 1])
+async def test_mended_too_early_a_thread_is_not_lost(server: FakeOpenAI, run: Run, stage: str, turns: int) -> None:
+    """Somebody mends a thread whose run was broken off; it is finished, with nothing paid for twice."""
+    graph = create_sot_graph(
+        server.model(), on_error="keep", checkpointer=InMemorySaver(), route=lambda _: stage != "direct"
+    )
+    if turns:
+        server.script = lambda asked: Reply(status=401) if asked.title == TITLES[1] else usual(asked)
+        await run(graph, {"question": "Something else?"}, THREAD)
+    server.script = lambda asked: (
+        Reply("Late.", first_token=60) if asked.stage == stage and asked.title in {"", TITLES[2]} else usual(asked)
+    )
+    task = asyncio.create_task(graph.ainvoke({"question": QUESTION}, THREAD))
+    before = len(server.asked)
+    await until(lambda: len(server.asked) == before + (5 if stage == "expand" else 1))
+    await asyncio.sleep(0.3)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    server.script = usual
+    server.asked.clear()
+    result = await run(graph, Command(goto="merge"), THREAD)
+    if not result.get("answer"):
+        result = await run(graph, None, THREAD)
+    assert result["answer"]
+    assert [message.type for message in result["messages"]] == ["human", "ai"] * (turns + 1)
+    assert [point["status"] for point in result["points"]] == ["written"] * (0 if stage == "direct" else 4)
+    assert len(server.asked) == (5 if stage == "skeleton" else 1)
+
+
+async def test_a_review_that_is_mended_too_early_stays(server: FakeOpenAI, run: Run) -> None:
+    graph = create_sot_graph(server.model(), review=True, checkpointer=InMemorySaver())
+    await run(graph, {"question": QUESTION}, THREAD)
+    await run(graph, Command(goto="merge"), THREAD)
+    result = await run(graph, Command(resume=True), THREAD)
+    assert len(result["points"]) == 4
 
 
 async def test_after_mending_the_thread_goes_on(server: FakeOpenAI, run: Run) -> None:

@@ -9,6 +9,8 @@ from typer.testing import CliRunner
 from sot_graph import DemoChatModel, cli
 from sot_graph.cli import app
 from sot_graph.display import escaped, harmless
+from sot_graph.editor import edit_outline
+from sot_graph.outline import clean_titles
 
 QUESTION = "How do bees find their way home?"
 
@@ -155,13 +157,22 @@ def test_review_opens_the_outline_and_writes_what_was_saved(monkeypatch: pytest.
     assert done.exit_code == 0, done.stderr
     assert [line for line in done.stdout.splitlines() if line.startswith("#")] == ["## Second", "## First"]
     titles = [line for line in opened[0].splitlines() if line and not line.startswith("#")]
-    assert titles[0] == "The idea behind bees"
+    assert titles[0] == "1. The idea behind bees"
     assert f"# The outline of the answer to: {QUESTION}" in opened[0]
 
 
 def test_an_outline_that_is_saved_as_it_is_is_accepted(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("click.edit", lambda text, **_: text)
     assert run("ask", QUESTION, "--review").stdout == run("ask", QUESTION).stdout
+
+
+@pytest.mark.parametrize("title", ["#MeToo origins", "> 90% of cases", "#1 reason: light", "Ends with a stop."])
+def test_no_title_is_taken_for_a_comment_or_a_remark(monkeypatch: pytest.MonkeyPatch, title: str) -> None:
+    monkeypatch.setattr("click.edit", lambda text, **_: text)
+    titles = clean_titles([title, "Another"])
+    command = edit_outline("Why?", titles, 10)
+    assert command is not None
+    assert command.resume is True
 
 
 def test_a_remark_opens_the_next_outline(monkeypatch: pytest.MonkeyPatch) -> None:
