@@ -1,5 +1,6 @@
 """One model call: prepared, streamed, checked, and tried again only where that can help."""
 
+import asyncio
 import time
 from collections.abc import AsyncGenerator, Callable, Generator, Sequence
 from contextlib import aclosing, closing
@@ -206,14 +207,32 @@ async def areply(
     pieces = Pieces()
     try:
         stream = cast("AsyncGenerator[BaseMessage, None]", model.astream(messages, config))
+        raise_if_cancelled = cancellation()
         async with aclosing(stream):
             async for piece in stream:
+                raise_if_cancelled()
                 on_text(pieces.take(piece))
                 if pieces.are_enough:
                     break
     except ValueError as error:
         raise _empty_stream(error) from error
     return pieces.checked()
+
+
+def cancellation() -> Callable[[], None]:
+    """A function that raises the running task's cancellation if one came since now and was swallowed.
+
+    In Python 3.11, `asyncio.wait_for` swallows one that comes together with the result, and with that clients wait for
+    the next piece of a stream; the stream would go on to its end.
+    """
+    task = asyncio.current_task()
+    before = task.cancelling() if task else 0
+
+    def raise_if_cancelled() -> None:
+        if task and task.cancelling() > before:
+            raise asyncio.CancelledError
+
+    return raise_if_cancelled
 
 
 def _empty_stream(error: ValueError) -> Exception:

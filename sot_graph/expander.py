@@ -9,7 +9,7 @@ from langchain_core.runnables import Runnable, RunnableBinding, RunnableConfig
 from langchain_core.runnables.config import var_child_runnable_config
 from langgraph.pregel.protocol import PregelProtocol
 
-from sot_graph.calls import Pieces
+from sot_graph.calls import Pieces, cancellation
 from sot_graph.usage import requests_of, total_usage
 
 OnText = Callable[[str], None]
@@ -53,9 +53,11 @@ class Expander:
         outcome = _Outcome(on_text, heard=self.reads_aloud)
         given, options = self._given(messages)
         stream = cast("AsyncGenerator[Any, None]", self.runnable.astream(given, config, **options))
+        raise_if_cancelled = cancellation()
         with _ambient(config):
             async with aclosing(stream):
                 async for piece in stream:
+                    raise_if_cancelled()
                     outcome.take(piece)
                     if outcome.pieces.are_enough:
                         break

@@ -108,9 +108,11 @@ def _abandonable(work: Callable[[], Written], reading: Reading) -> Written:
         except BaseException as error:  # noqa: BLE001 - it is raised where the work is waited for
             outcome.set_exception(error)
 
-    threading.Thread(target=copy_context().run, args=(settle,), daemon=True).start()
+    thread = threading.Thread(target=copy_context().run, args=(settle,), daemon=True)
+    thread.start()
     while not outcome.done():
         wait([outcome], timeout=STOP_INTERVAL)
         if reading.is_stopped:
             raise Stopped
+    thread.join()
     return outcome.result()

@@ -8,13 +8,18 @@ import sys
 import textwrap
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import suppress
 from types import FrameType
+from typing import Any
 
 import pytest
+from langchain_core.messages import AIMessageChunk
+from langchain_core.output_parsers import StrOutputParser
+from langchain_core.outputs import ChatGenerationChunk
 from langgraph.checkpoint.memory import InMemorySaver
 
-from sot_graph import SotInput, create_sot_graph, stream_answer
+from sot_graph import DemoChatModel, SotInput, create_sot_graph, stream_answer
 from tests.fake_openai import TITLES, Asked, FakeOpenAI, Reply, Script, outline_json, usual
 from tests.integration.conftest import THREAD
 
@@ -61,6 +66,29 @@ async def test_cancelling_the_task_ends_all_calls(server: FakeOpenAI, stage: str
     await asyncio.to_thread(wait_until_quiet, server)
 
 
+class Swallowing(DemoChatModel):
+    """A client that swallows a cancellation, as `asyncio.wait_for` does in Python 3.11 when a piece comes with it."""
+
+    async def _astream(self, *_args: Any, **_kwargs: Any) -> AsyncIterator[ChatGenerationChunk]:
+        for _ in range(6_000):
+            with suppress(asyncio.CancelledError):
+                await asyncio.sleep(0.01)
+            yield ChatGenerationChunk(message=AIMessageChunk(content="word "))
+
+
+@pytest.mark.parametrize("is_expander", [False, True])
+async def test_a_cancellation_that_a_client_swallows_ends_the_run_all_the_same(*, is_expander: bool) -> None:
+    model = Swallowing()
+    options: Any = {"expander": model | StrOutputParser() if is_expander else None}
+    graph = create_sot_graph(model, skeleton_model=DemoChatModel(first_token=0, tokens_per_second=0), **options)
+    task = asyncio.create_task(graph.ainvoke({"question": "?", "outline": TITLES}))
+    await asyncio.sleep(0.5)
+    task.cancel()
+    async with asyncio.timeout(20):
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+
 async def test_a_timeout_around_an_async_run_ends_all_calls(server: FakeOpenAI) -> None:
     server.script = silent("expand")
     with pytest.raises(TimeoutError):
@@ -104,7 +132,7 @@ def test_a_timeout_around_a_sync_run_ends_it_at_once_and_its_calls_at_their_next
 def test_a_sync_run_does_not_wait_for_a_model_that_never_answers(server: FakeOpenAI) -> None:
     server.script = silent("expand")
     with pytest.raises(Alarm):
-        create_sot_graph(server.model(timeout=5)).invoke(QUESTION)
+        create_sot_graph(server.model(timeout=2.5)).invoke(QUESTION)
     assert server.in_flight == 4, "nothing can end a sync call from outside; it ends with its own timeout"
     wait_until_quiet(server)
 

@@ -9,6 +9,7 @@ import openai
 import pytest
 from langchain_core.messages import AIMessage, AnyMessage, HumanMessage
 from langgraph.checkpoint.memory import InMemorySaver
+from langgraph.types import RetryPolicy
 
 from sot_graph import ExpansionError, create_sot_graph
 from sot_graph.calls import REPLY_LIMIT
@@ -16,6 +17,7 @@ from sot_graph.outline import TITLE_LIMIT
 from tests.fake_openai import TITLES, Asked, FakeOpenAI, Reply, outline_json, usual
 from tests.integration.conftest import THREAD, Run
 
+FAST = RetryPolicy(initial_interval=0.01, jitter=False)
 HOSTILE = [
     "{question} {0} {{x}} %s $HOME",
     "{{ 7 * 7 }} {% for x in y %} {{ config }} ${7*7} #{7*7}",
@@ -99,7 +101,8 @@ async def test_no_key_and_no_header_is_told(
     server.script = script
     saver = InMemorySaver()
     model = server.model(default_headers={"X-Team": "team-secret"})
-    graph = create_sot_graph(model, on_error=on_error, checkpointer=saver, route=lambda _: stage != "direct")
+    options: Any = {"on_error": on_error, "checkpointer": saver, "retry_policy": FAST}
+    graph = create_sot_graph(model, route=lambda _: stage != "direct", **options)
     told = ""
     try:
         told = str(await run(graph, {"question": "What?"}, THREAD))

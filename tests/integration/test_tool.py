@@ -8,8 +8,6 @@ from langchain.agents import create_agent
 from langchain_core.messages import AIMessage, AIMessageChunk, HumanMessage, ToolMessage
 from langchain_core.tools import ToolException
 from langgraph.checkpoint.memory import InMemorySaver
-from langgraph.graph import END, START, MessagesState, StateGraph
-from langgraph.prebuilt import ToolNode
 from langgraph.types import Command
 
 from sot_graph import create_sot_graph, create_sot_tool, stream_answer
@@ -134,27 +132,15 @@ async def test_two_calls_in_one_message_do_not_mix(server: FakeOpenAI, run: Run,
     assert_accepted(server.asked)
 
 
-@pytest.mark.parametrize("kind", ["one task a call", "one task for all"])
-async def test_two_calls_that_are_broken_off_resume_each_with_its_own(server: FakeOpenAI, run: Run, kind: str) -> None:
+async def test_two_calls_that_are_broken_off_resume_each_with_its_own(server: FakeOpenAI, run: Run) -> None:
     def script(asked: Asked) -> Reply:
         word = "owls" if "owls" in asked.prompt else "bees"
         if asked.stage != "expand":
             return usual(asked)
         return Reply(f"On {word}: {asked.title}.")
 
-    graph = create_sot_graph(server.model(), review=True)
-    tool = create_sot_tool(graph)
-    if kind == "one task a call":
-        agent: Any = create_agent(server.model(), [tool], checkpointer=InMemorySaver())
-    else:
-        model = server.model().bind_tools([tool])
-        builder = StateGraph(MessagesState)
-        builder.add_node("model", lambda state: {"messages": [model.invoke(state["messages"])]})
-        builder.add_node("tools", ToolNode([tool]))
-        builder.add_edge(START, "model")
-        builder.add_conditional_edges("model", lambda state: "tools" if state["messages"][-1].tool_calls else END)
-        builder.add_edge("tools", "model")
-        agent = builder.compile(checkpointer=InMemorySaver())
+    tool = create_sot_tool(create_sot_graph(server.model(), review=True))
+    agent: Any = create_agent(server.model(), [tool], checkpointer=InMemorySaver())
     playing(server, asking("Why owls?", "Why bees?"), DONE, others=script)
     stopped = await run(agent, QUESTION, THREAD)
     rounds = 0

@@ -25,6 +25,12 @@ IN_DOCSTRINGS = [
 ]
 
 
+@pytest.fixture(autouse=True)
+def _no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The demo model takes a model's time, for people to see it; here nobody looks."""
+    monkeypatch.setattr("sot_graph.demo.time.sleep", lambda _seconds: None)
+
+
 @pytest.mark.parametrize("code", IN_README + IN_DOCSTRINGS)
 def test_examples_in_the_documentation_run(code: str, capsys: pytest.CaptureFixture[str]) -> None:
     exec(compile(textwrap.dedent(code), "example", "exec"), {"__name__": "example"})

@@ -49,7 +49,15 @@ def test_importing_the_package_imports_no_provider() -> None:
 
 @pytest.mark.parametrize(
     "options",
-    [{}, {"route": "always"}, {"on_error": "keep"}, {"headings": True}, {"merge": lambda _: "x"}, {"min_points": 1}],
+    [
+        {},
+        {"route": "always"},
+        {"on_error": "keep"},
+        {"headings": True},
+        {"merge": lambda _: "x"},
+        {"min_points": 1},
+        {"expander": lambda _: "x"},
+    ],
     ids=str,
 )
 async def test_the_drawing_shows_the_picture(options: dict[str, Any]) -> None:
