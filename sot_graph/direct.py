@@ -3,7 +3,7 @@
 import time
 
 from langchain_core.language_models import BaseChatModel
-from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage
+from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage, ToolMessage
 from langchain_core.runnables import RunnableConfig
 
 from sot_graph.calls import areply, call_config, reply
@@ -46,7 +46,7 @@ class Direct(Stage[SotState, Update]):
 
     def _prompt(self, state: SotState, begun: str) -> list[BaseMessage]:
         conversation = state["messages"]
-        if isinstance(conversation[-1], AIMessage):
+        if isinstance(conversation[-1], AIMessage | ToolMessage):
             # Models refuse to go on from an assistant's message: the question is asked again.
             asked = next(m for m in reversed(conversation) if isinstance(m, HumanMessage))
             conversation = [*conversation, asked]

@@ -10,7 +10,6 @@ The way of such an answer through the agent's loop:
    and its result, so that the thread reads as a plain conversation.
 """
 
-import json
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, NamedTuple
@@ -33,7 +32,7 @@ from pydantic import BaseModel, Field
 from typing_extensions import TypeIs
 
 from sot_graph.graph import create_sot_graph
-from sot_graph.prompt import GAP
+from sot_graph.prompt import plain_conversation
 from sot_graph.reading import SPEAKER
 from sot_graph.tools import OUTLINE_DESCRIPTION, Text, checked_graph
 from sot_graph.usage import add_call, record_call
@@ -273,37 +272,3 @@ def _holds_call(block: str | dict[Any, Any], ids: Sequence[str | None]) -> bool:
     if isinstance(block, str) or block.get("type") not in {"tool_use", "function_call", "tool_call"}:
         return False
     return (block.get("call_id") or block.get("id")) in ids
-
-
-def plain_conversation(messages: Sequence[BaseMessage]) -> list[BaseMessage]:
-    """Tell tool calls and their results as text.
-
-    The points are written without tools, and Anthropic and Bedrock refuse a request that has tool calls in it but no
-    tools. Nothing stands between the user's messages but one message of the assistant, because the chat templates of
-    many local models want the two to take turns.
-    """
-    plain: list[BaseMessage] = []
-    told: list[str] = []
-    calls = {call["id"]: call for m in messages if isinstance(m, AIMessage) for call in m.tool_calls}
-    for message in messages:
-        if isinstance(message, ToolMessage):
-            told.append(_result_text(message, calls.get(message.tool_call_id)))
-        elif isinstance(message, AIMessage) and (message.tool_calls or told):
-            told.append(message.text)
-        else:
-            _tell(plain, told)
-            plain.append(message)
-    _tell(plain, told)
-    return plain
-
-
-def _tell(plain: list[BaseMessage], told: list[str]) -> None:
-    if text := GAP.join(filter(None, told)):
-        plain.append(AIMessage(text))
-    told.clear()
-
-
-def _result_text(message: ToolMessage, call: Any) -> str:
-    arguments = json.dumps(call["args"], ensure_ascii=False, default=str) if call else ""
-    outcome = "failed with" if message.status == "error" else "gave"
-    return f"[The tool {message.name or 'call'}({arguments}) {outcome}:]\n{message.text}"

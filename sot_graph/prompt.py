@@ -9,7 +9,7 @@ import json
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from langchain_core.messages import BaseMessage, HumanMessage, SystemMessage
+from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage, ToolMessage
 
 from sot_graph.safety import encodable
 from sot_graph.state import SotState
@@ -28,8 +28,8 @@ def lay_out(
         instruction: What this call is to do. It goes below the question in the same message, because the chat templates
             of many local models refuse two human messages in a row. It is text, never a template.
     """
-    given = [system_prompt, *conversation] if system_prompt else conversation
-    prompt = [encodable_message(message) for message in given]
+    plain = plain_conversation(conversation)
+    prompt = [encodable_message(message) for message in ([system_prompt, *plain] if system_prompt else plain)]
     if instruction is None:
         return prompt
     last = prompt[-1]
@@ -67,6 +67,40 @@ GAP = "\n\n"
 """What stands between the parts of an answer."""
 RULE = "---"
 """Parts the question from what a stage says below it."""
+
+
+def plain_conversation(messages: Sequence[BaseMessage]) -> list[BaseMessage]:
+    """Tell tool calls and their results as text.
+
+    The stages have no tools, and Anthropic and Bedrock refuse a request that has tool calls in it but no
+    tools. Nothing stands between the user's messages but one message of the assistant, because the chat templates of
+    many local models want the two to take turns.
+    """
+    plain: list[BaseMessage] = []
+    told: list[str] = []
+    calls = {call["id"]: call for m in messages if isinstance(m, AIMessage) for call in m.tool_calls}
+    for message in messages:
+        if isinstance(message, ToolMessage):
+            told.append(_result_text(message, calls.get(message.tool_call_id)))
+        elif isinstance(message, AIMessage) and (message.tool_calls or told):
+            told.append(message.text)
+        else:
+            _tell(plain, told)
+            plain.append(message)
+    _tell(plain, told)
+    return plain
+
+
+def _tell(plain: list[BaseMessage], told: list[str]) -> None:
+    if text := GAP.join(filter(None, told)):
+        plain.append(AIMessage(text))
+    told.clear()
+
+
+def _result_text(message: ToolMessage, call: Any) -> str:
+    arguments = json.dumps(call["args"], ensure_ascii=False, default=str) if call else ""
+    outcome = "failed with" if message.status == "error" else "gave"
+    return f"[The tool {message.name or 'call'}({arguments}) {outcome}:]\n{message.text}"
 
 
 class Turn(NamedTuple):

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Annotated, Any
 
 import pytest
+from langchain.agents import create_agent
 from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.messages import AIMessageChunk, HumanMessage
 from langchain_core.runnables import RunnableConfig, RunnableLambda
@@ -14,7 +15,7 @@ from langgraph.types import Send
 from typing_extensions import TypedDict
 
 from sot_graph import DemoChatModel, ExpansionError, astream_answer, create_sot_graph, stream_answer
-from tests.agents import ANSWER, QUESTION, kinds
+from tests.agents import ANSWER, QUESTION, assert_accepted, calling, kinds, lookup, playing
 from tests.fake_openai import TITLES, Asked, FakeOpenAI, Reply, usual
 from tests.integration.conftest import THREAD, Run
 
@@ -96,6 +97,25 @@ async def test_in_parallel_branches_each_adds_its_message(server: FakeOpenAI, ru
     assert set(result) == {"messages"}
     assert [message.text for message in result["messages"][1:]] == [ANSWER, titled]
     assert server.most_in_flight == 8
+
+
+@pytest.mark.parametrize("direct", [False, True], ids=["points", "direct"])
+@pytest.mark.parametrize("ends_with", ["ai", "tool"])
+async def test_behind_an_agent_it_tells_its_models_of_tools_in_words(
+    server: FakeOpenAI, run: Run, ends_with: str, *, direct: bool
+) -> None:
+    # Anthropic refuses a request that has tool calls in it but offers no tools, and one that an assistant ends.
+    playing(server, calling(("lookup", {"topic": "sleep"})), Reply("Found."))
+    messages = (await run(create_agent(server.model(), [lookup]), QUESTION))["messages"]
+    given = {"messages": messages if ends_with == "ai" else messages[:-1]}
+    server.asked.clear()
+    result = await run(create_sot_graph(server.model(), route=lambda _: not direct), given)
+    assert kinds(result["messages"]) == [*kinds(given["messages"]), "ai"], "the thread keeps them as they are"
+    assert result["messages"][2].name == "lookup"
+    assert_accepted(server.asked)
+    for asked in server.asked:
+        assert [message["role"] for message in asked.messages] == ["user", "assistant", "user"]
+        assert 'The tool lookup({"topic": "sleep"}) gave:]\nFacts on sleep.' in asked.prompt
 
 
 # --- parents with keys of their own -------------------------------------------------------------------

@@ -8,7 +8,8 @@ import pytest
 from langchain_core.messages import AIMessage, HumanMessage, SystemMessage, ToolMessage
 
 import sot_graph
-from sot_graph.middleware import plain_conversation, without_calls
+from sot_graph.middleware import without_calls
+from sot_graph.prompt import plain_conversation
 
 CALLS: list[Any] = [
     {"name": name, "args": {"topic": "sleep"}, "id": name, "type": "tool_call"} for name in ("one", "two")
