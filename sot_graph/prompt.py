@@ -46,7 +46,7 @@ def lay_out(
 
 def encodable_message(message: BaseMessage) -> BaseMessage:
     """The same message, with text that can be sent."""
-    fields = {name: getattr(message, name, None) for name in ("content", "tool_calls", "name")}
+    fields = {name: getattr(message, name, None) for name in ("content", "name")}
     changes = {name: new for name, old in fields.items() if (new := _encodable(old)) is not old}
     return message.model_copy(update=changes) if changes else message
 
