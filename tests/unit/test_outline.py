@@ -57,7 +57,8 @@ phrases = (
     .map(" ".join)
     .filter(lambda title: clean_title(title) == title and any(map(str.isalpha, title)))
 )
-titles = st.sampled_from(SURVIVORS) | phrases
+# "NONE" in front is how a model says that there is no outline.
+titles = (st.sampled_from(SURVIVORS) | phrases).filter(lambda title: not title.casefold().startswith("none"))
 outlines = st.lists(titles, min_size=2, max_size=12, unique_by=str.casefold)
 
 
