@@ -9,6 +9,7 @@ from typing import Any, Literal, TypeVar, cast
 
 from langchain_core.runnables import Runnable, RunnableConfig
 from langgraph.config import get_stream_writer
+from langgraph.pregel.remote import RemoteGraph
 from typing_extensions import TypedDict
 
 Part = TypeVar("Part")
@@ -168,6 +169,8 @@ class _Answer:
         # Of our own graph its own answer, and not those of graphs inside it, which write its points or merge them.
         inside = not getattr(graph, "reads_aloud", False)
         self.options: Any = {"stream_mode": "custom", "subgraphs": inside}
+        if isinstance(graph, RemoteGraph):
+            self.options["on_disconnect"] = "cancel"  # left to itself, the server would go on without a reader
         self._inside = inside
         self._speaker: object = None
 

@@ -1,5 +1,6 @@
 """The graph on a real LangGraph server: `langgraph dev`, with the example's own files, and `RemoteGraph` before it."""
 
+import asyncio
 import os
 import runpy
 import shutil
@@ -8,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
+from contextlib import aclosing, closing, contextmanager
 from functools import partial
 from http.client import HTTPConnection
 from pathlib import Path
@@ -158,6 +159,33 @@ async def test_its_answer_can_be_read(remote: RemoteGraph) -> None:
     ):
         assert len(pieces) > len(TITLES)
         assert "".join(pieces) == ANSWER
+
+
+@pytest.mark.parametrize("form", ["sync", "async"])
+async def test_leaving_the_loop_ends_the_run_and_the_thread_resumes(
+    server: FakeOpenAI, remote: RemoteGraph, form: str
+) -> None:
+    config = thread()
+    server.script = lambda asked: (
+        Reply("word " * 1000, per_token=0.02) if asked.title == TITLES[1] else Reply(usual(asked).text)
+    )
+    read: list[str] = []
+    if form == "sync":
+        with closing(stream_answer(remote, QUESTION, config)) as parts:
+            while "".join(read).count("word") < 10:  # the first point is written, the second never ends
+                read.append(next(parts))
+    else:
+        async with aclosing(astream_answer(remote, QUESTION, config)) as pieces:
+            while "".join(read).count("word") < 10:
+                read.append(await anext(pieces))
+    async with asyncio.timeout(5):
+        while server.in_flight:  # noqa: ASYNC110 - the server is in another thread
+            await asyncio.sleep(0.01)
+    server.script = usual
+    before = len(server.asked)
+    result: Any = await remote.ainvoke(None, config)
+    assert result["answer"] == ANSWER
+    assert [asked.title for asked in server.asked[before:]] == [TITLES[1]]
 
 
 @pytest.mark.usefixtures("server")
