@@ -15,12 +15,12 @@ from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, Base
 from langchain_core.messages.ai import add_ai_message_chunks
 from langchain_core.messages.utils import message_chunk_to_message
 from langchain_core.runnables import RunnableConfig
-from langchain_core.runnables.config import merge_configs
 from langgraph.constants import TAG_NOSTREAM
 from langgraph.types import RetryPolicy
 
 from sot_graph.errors import ReplyError
-from sot_graph.safety import storable
+from sot_graph.safety import storable, told
+from sot_graph.usage import this_attempt
 
 # Providers name the reason why a reply ended differently; a whole reply has one of these.
 END_KEYS = ("finish_reason", "stop_reason", "stopReason", "done_reason", "status")
@@ -127,7 +127,11 @@ def prepare_model(model: str | BaseChatModel, option: str = "model") -> BaseChat
         )
         raise TypeError(msg)
     changes = _overrides(model)
-    return model.model_copy(update=changes) if changes else model
+    if not changes:
+        return model
+    copy = model.model_copy(update=changes)
+    vars(copy)["_serialized"] = told(copy)  # BaseChatModel computes it once, for the callbacks
+    return copy
 
 
 def unstreamed(model: BaseChatModel) -> BaseChatModel:
@@ -153,22 +157,29 @@ def _overrides(model: BaseChatModel) -> dict[str, Any]:
     return changes
 
 
-def call_config(config: RunnableConfig, name: str, stage: str, **metadata: str | int) -> RunnableConfig:
+def call_config(config: RunnableConfig, stage: str, what: str, **metadata: str | int) -> RunnableConfig:
     """Name one model call's run, so that a trace tells the calls apart.
 
     Args:
         config: The node's.
-        name: The run's name. Not the node's: the engine takes a run of the node's name for the node itself.
-        stage: The stage, as a tag (`sot:expand`) and as metadata (`sot_stage`).
-        metadata: More of it, each key under `sot_`.
+        stage: The stage, as the first word of the run's name, as a tag (`sot:expand`) and as metadata (`sot_stage`).
+        what: What the call writes. With it the name is not the node's: the engine takes a run of the node's name for
+            the node itself.
+        metadata: More of it, each key under `sot_`, beside the attempt's number (`sot_attempt`).
     """
     own = RunnableConfig(
-        run_name=name,
+        run_name=f"{stage} {what}",
         # The tokens of the single calls stay out of "messages" mode, where the answer is one message in reading order.
         tags=[f"sot:{stage}", TAG_NOSTREAM],
-        metadata={"sot_stage": stage, **{f"sot_{key}": value for key, value in metadata.items()}},
+        metadata={
+            "sot_stage": stage,
+            "sot_attempt": this_attempt(),
+            **{f"sot_{key}": value for key, value in metadata.items()},
+        },
     )
-    return merge_configs(config, own)
+    # Not by merge_configs: it would add the callbacks that are in the context once more, and in any order.
+    tags, told_before = config.get("tags") or [], config.get("metadata") or {}
+    return {**config, **own, "tags": [*tags, *own["tags"]], "metadata": {**told_before, **own["metadata"]}}
 
 
 def reply(

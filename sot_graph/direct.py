@@ -31,7 +31,7 @@ class Direct(Stage[SotState, Update]):
         began = time.time()
         recall_opening(given.get("opening"), config)
         with Voice(PLACE, config) as voice:
-            call = call_config(config, "direct answer", "direct")
+            call = call_config(config, "direct", "answer")
             message = reply(self.model, self._prompt(given, voice.begun), call, voice.hear)
             return _update(given, message, voice, began)
 
@@ -40,7 +40,7 @@ class Direct(Stage[SotState, Update]):
         began = time.time()
         recall_opening(given.get("opening"), config)
         with Voice(PLACE, config) as voice:
-            call = call_config(config, "direct answer", "direct")
+            call = call_config(config, "direct", "answer")
             message = await areply(self.model, self._prompt(given, voice.begun), call, voice.hear)
             return _update(given, message, voice, began)
 

@@ -163,8 +163,8 @@ class Expand(Stage[PointTask, Update]):
         return lay_out(self.system_prompt, conversation, instruction)
 
     def _call_config(self, task: PointTask, config: RunnableConfig) -> RunnableConfig:
-        name = f"point {task['index']}: {task['title']}"
-        config = call_config(config, name, "expand", point=task["index"], title=task["title"])
+        what = f"{task['index']}: {task['title']}"
+        config = call_config(config, "expand", what, point=task["index"], title=task["title"])
         return inner_config(config, shares_places=not self.takes_place) if self.expander else config
 
     def _voice(self, task: PointTask, config: RunnableConfig) -> Voice:

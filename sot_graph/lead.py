@@ -39,7 +39,7 @@ class Lead(Stage[SotState, Update]):
         if given.get("outline"):  # nothing to bridge: the points begin at once
             return _nothing(config)
         with Voice(OPENING, config) as voice:
-            call = call_config(config, "opening", "lead")
+            call = call_config(config, "lead", "opening")
             return _update(reply(self.model, self._prompt(given, voice.begun), call, voice.hear), voice, began)
 
     async def arun(self, given: SotState, config: RunnableConfig) -> Update:
@@ -48,7 +48,7 @@ class Lead(Stage[SotState, Update]):
         if given.get("outline"):
             return _nothing(config)
         with Voice(OPENING, config) as voice:
-            call = call_config(config, "opening", "lead")
+            call = call_config(config, "lead", "opening")
             return _update(await areply(self.model, self._prompt(given, voice.begun), call, voice.hear), voice, began)
 
     def _prompt(self, state: SotState, begun: str) -> list[BaseMessage]:

@@ -46,7 +46,7 @@ class Merge(Stage[SotState, Update | Command[str]]):
         written = self._written(given)
         if self.merge is None:
             return self._joined(given, config)
-        merged = self.merge.invoke(written, call_config(config, "merge points", "merge"))
+        merged = self.merge.invoke(written, call_config(config, "merge", "points"))
         return _merged(given, merged, began, config)
 
     async def arun(self, given: SotState, config: RunnableConfig) -> Update | Command[str]:
@@ -57,7 +57,7 @@ class Merge(Stage[SotState, Update | Command[str]]):
         written = self._written(given)
         if self.merge is None:
             return self._joined(given, config)
-        merged = await self.merge.ainvoke(written, call_config(config, "merge points", "merge"))
+        merged = await self.merge.ainvoke(written, call_config(config, "merge", "points"))
         return _merged(given, merged, began, config)
 
     def _joined(self, state: SotState, config: RunnableConfig) -> Update:

@@ -1,11 +1,15 @@
 """What must not get through: characters that nobody can send or store, and keys in what people read."""
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
+from langchain_core.callbacks import BaseCallbackHandler, BaseCallbackManager
 from langchain_core.language_models import BaseChatModel
+from langchain_core.load import dumpd
+from langchain_core.outputs import ChatGeneration, LLMResult
+from langchain_core.runnables import RunnableConfig
 from pydantic import SecretStr
 
 _HIDDEN = "***"
@@ -80,6 +84,52 @@ def hide_in(error: BaseException, secrets: Iterable[str] = ()) -> None:
             if hidden is not value:
                 with suppress(Exception):  # a field that cannot be set stays as it is
                     setattr(each, name, hidden)
+
+
+class _Hider(BaseCallbackHandler):
+    """Takes keys out of a model's error before a tracer notes it."""
+
+    run_inline = True  # before those that come after it, in async runs too
+
+    def __init__(self, secrets: Sequence[str]) -> None:
+        self._secrets = secrets
+
+    def on_llm_error(self, error: BaseException, *, response: LLMResult | None = None, **_kwargs: Any) -> None:
+        """Take keys out of the error, and of the server's reply that some clients' errors carry."""
+        hide_in(error, self._secrets)
+        for generation in (each for batch in response.generations for each in batch) if response else ():
+            if isinstance(generation, ChatGeneration):
+                message = generation.message
+                message.response_metadata = _hidden(message.response_metadata, self._secrets)
+
+
+def told(model: BaseChatModel) -> dict[str, Any]:
+    """What a trace tells of how a model is made. LangChain itself knows of the API key only, not of headers."""
+    made: dict[str, Any] = _hidden(_without_headers(dumpd(model)), secrets_of(model))
+    return made
+
+
+def _without_headers(value: Any) -> Any:
+    """The same value, with the values of HTTP headers hidden that may be keys."""
+    if not isinstance(value, Mapping):
+        return value
+    return {
+        key: {name: each if name.lower() in _TOLD_HEADERS else _HIDDEN for name, each in part.items()}
+        if "header" in str(key) and isinstance(part, Mapping)
+        else _without_headers(part)
+        for key, part in value.items()
+    }
+
+
+def hiding(config: RunnableConfig, secrets: Sequence[str]) -> RunnableConfig:
+    """The same config, so that no key is in the errors that those hear who listen to the calls."""
+    manager = config.get("callbacks")
+    if not isinstance(manager, BaseCallbackManager):
+        return config
+    manager, hider = manager.copy(), _Hider(secrets)
+    for handlers in (manager.handlers, manager.inheritable_handlers):
+        handlers.insert(0, hider)
+    return {**config, "callbacks": manager}
 
 
 def _hidden(value: Any, secrets: Iterable[str]) -> Any:

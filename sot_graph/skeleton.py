@@ -16,7 +16,7 @@ from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, BaseMessage, SystemMessage
 from langchain_core.messages.ai import UsageMetadata
 from langchain_core.outputs import ChatGeneration, LLMResult
-from langchain_core.runnables import Runnable, RunnableConfig
+from langchain_core.runnables import Runnable, RunnableConfig, RunnableSequence
 from langchain_core.runnables.config import merge_configs
 from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.constants import CONFIG_KEY_CHECKPOINTER
@@ -92,6 +92,9 @@ def revision_instruction(revision: Revision) -> str:
 REVISE = "These points were planned before:"
 REMARK = "A person has looked at them, and this remark is to be followed:"
 
+MODEL_RUN = "skeleton model"
+"""What the run is called of the model within its structured call, in a trace."""
+
 Outlined = tuple[list[str], AIMessage | None]
 """The titles that a reply holds, and the reply itself where there is one (for its token counts)."""
 
@@ -164,7 +167,7 @@ class Skeleton(Stage[SotState, Update]):
         return _decision(await self.route.ainvoke(turn.question, config))
 
     def _ask(self, turn: Turn, config: RunnableConfig, revision: Revision | None = None) -> Outlined:
-        config = call_config(config, "outline", "skeleton")
+        config = call_config(config, "skeleton", "outline")
         if self.structured is not None:
             heard = _Heard()
             try:
@@ -176,7 +179,7 @@ class Skeleton(Stage[SotState, Update]):
         return _read_result(self.model.invoke(self._prompt(turn, revision, PLAIN_FORM), config))
 
     async def _aask(self, turn: Turn, config: RunnableConfig, revision: Revision | None = None) -> Outlined:
-        config = call_config(config, "outline", "skeleton")
+        config = call_config(config, "skeleton", "outline")
         if self.structured is not None:
             heard = _Heard()
             try:
@@ -237,10 +240,13 @@ class Skeleton(Stage[SotState, Update]):
 def _with_schema(model: BaseChatModel) -> Runnable[Any, Any] | None:
     """The model bound to the outline's schema; None for a model that cannot be."""
     try:
-        return model.with_structured_output(Outline)
+        structured = model.with_structured_output(Outline)
     except Exception as error:  # noqa: BLE001 - models say in many ways that they cannot
         logger.debug("No structured output from %s: %s", type(model).__name__, error)
         return None
+    if isinstance(structured, RunnableSequence):  # a call's name is that of the sequence: its model has none yet
+        structured = structured.model_copy(update={"first": structured.first.with_config(run_name=MODEL_RUN)})
+    return structured
 
 
 class _Heard(BaseCallbackHandler):

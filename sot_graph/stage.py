@@ -16,7 +16,7 @@ from langchain_core.runnables.config import ensure_config
 from sot_graph.calls import LONGEST_PAUSE, retry_after
 from sot_graph.errors import ExpansionError
 from sot_graph.reading import STOP_INTERVAL, Reading, Stopped, reading_of
-from sot_graph.safety import hide_in
+from sot_graph.safety import hide_in, hiding
 from sot_graph.usage import this_task
 
 Given = TypeVar("Given")
@@ -58,7 +58,7 @@ class Stage(Runnable[Given, Written]):
         **_kwargs: Any,
     ) -> Written:
         """Run as a node of the graph."""
-        config = ensure_config(config)
+        config = hiding(ensure_config(config), self.secrets)
         reading = reading_of(config)
         if reading is None:  # the graph was compiled anew, from its builder
             return self.run(input, config)
@@ -77,7 +77,7 @@ class Stage(Runnable[Given, Written]):
         **_kwargs: Any,
     ) -> Written:
         """Run as a node of the graph; see `invoke`."""
-        config = ensure_config(config)
+        config = hiding(ensure_config(config), self.secrets)
         reading = reading_of(config)
         if reading is None:
             return await self.arun(input, config)

@@ -82,4 +82,4 @@ async def test_it_bears_its_own_name_in_the_agents_trace(server: FakeOpenAI, run
     playing(server, calling(task("Why sleep?")), DONE)
     tree = Tree()
     await run(deep_agent(server, name="clerk"), QUESTION, {"callbacks": [tree]})
-    assert tree.above(f"point 1: {TITLES[0]}") == ["expand", OURS, "task", "tools", "clerk"]
+    assert tree.above(f"expand 1: {TITLES[0]}") == ["expand", OURS, "task", "tools", "clerk"]

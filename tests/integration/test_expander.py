@@ -339,5 +339,5 @@ async def test_an_agents_runs_are_below_its_point(server: FakeOpenAI, run: Run) 
     tree = Tree()
     await run(create_sot_graph(server.model(), expander=researcher(server)), QUESTION, {"callbacks": [tree]})
     above = tree.above("lookup")
-    point = next(name for name in above if name.startswith("point "))
+    point = next(name for name in above if name.startswith("expand "))
     assert above[above.index(point) :] == [point, "expand", "skeleton_of_thought"]

@@ -295,7 +295,7 @@ async def test_the_graph_is_nested_in_the_agents_trace(server: FakeOpenAI, run: 
     playing(server, OUTLINED)
     tree = Tree()
     await run(agent_of(server, name="clerk"), QUESTION, {"callbacks": [tree], "metadata": {"who": "me"}})
-    above = [name for name in tree.above(f"point 1: {TITLES[0]}") if not name.startswith("Runnable")]
+    above = [name for name in tree.above(f"expand 1: {TITLES[0]}") if not name.startswith("Runnable")]
     assert above == ["expand", "skeleton_of_thought", OURS, "tools", "clerk"]
 
 

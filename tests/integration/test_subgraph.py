@@ -307,8 +307,8 @@ async def test_name_tags_and_metadata_reach_every_run(server: FakeOpenAI, run: R
         graph = builder.compile()
     await run(graph, QUESTION, {"callbacks": [runs]})
     names = [name for name, _, _ in runs.seen]
-    points = [f"point {index}: {title}" for index, title in enumerate(TITLES, start=1)]
-    assert {"outline", "opening", "expand", *points} <= set(names)
+    points = [f"expand {index}: {title}" for index, title in enumerate(TITLES, start=1)]
+    assert {"skeleton outline", "lead opening", "expand", *points} <= set(names)
     ours = runs.seen[names.index("essay") :]  # above it are the parent's own
     assert len(ours) == len(names) - (2 if nested else 0)
     for name, tags, metadata in ours:

@@ -175,7 +175,7 @@ async def test_it_is_nested_in_the_agents_trace(server: FakeOpenAI, run: Run) ->
     playing(server, asking("Why sleep?"), DONE)
     tree = Tree()
     await run(agent_of(server), QUESTION, {"callbacks": [tree]})
-    assert tree.above(f"point 1: {TITLES[0]}") == ["expand", "skeleton_of_thought", NAME, "tools", "clerk"]
+    assert tree.above(f"expand 1: {TITLES[0]}") == ["expand", "skeleton_of_thought", NAME, "tools", "clerk"]
 
 
 async def test_its_progress_is_visible_in_the_agents_stream(server: FakeOpenAI) -> None:

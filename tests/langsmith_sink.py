@@ -1,0 +1,117 @@
+"""A server on the loopback that takes traces as LangSmith's ingest does, so that the real client can be tested."""
+
+import json
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from email import message_from_bytes
+from email.message import Message
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import zstandard
+from langchain_core.tracers import LangChainTracer
+from langsmith import Client
+
+
+class Sink:
+    """The runs that arrived, each as one dict, and every byte of it."""
+
+    def __init__(self, url: str) -> None:
+        self.runs: dict[str, dict[str, Any]] = {}
+        self.received = b""
+        self.encodings: set[str | None] = set()
+        self.client = Client(url, api_key="lsv2-test-key")
+        self.client.info  # noqa: B018 - asked for now, or the first runs come as they would without it
+
+    def tracer(self) -> LangChainTracer:
+        return LangChainTracer(client=self.client)
+
+    def take(self, body: bytes, encoding: str | None, content_type: str) -> None:
+        self.encodings.add(encoding)
+        if encoding == "zstd":
+            body = zstandard.ZstdDecompressor().decompressobj().decompress(body)
+        self.received += body
+        whole = message_from_bytes(f"Content-Type: {content_type}\r\n\r\n".encode() + body)
+        for part in whole.walk():
+            if part.is_multipart():
+                continue
+            name = part.get_param("name", header="Content-Disposition")
+            _event, run_id, *field = str(name).split(".")
+            value = json.loads(_content(part))
+            run = self.runs.setdefault(run_id, {})
+            if field:
+                run[field[0]] = value
+            else:
+                run.update({key: each for key, each in value.items() if each is not None})
+
+    def all_runs(self) -> list[dict[str, Any]]:
+        """Every run, in the order in which they began."""
+        self.client.flush()
+        return sorted(self.runs.values(), key=lambda run: str(run["dotted_order"]))
+
+    def of_type(self, run_type: str) -> list[dict[str, Any]]:
+        return [run for run in self.all_runs() if run["run_type"] == run_type]
+
+    def path(self, run: dict[str, Any]) -> list[str]:
+        """The names of the runs from the root to this one."""
+        above = self.runs.get(str(run.get("parent_run_id")))
+        return [*(self.path(above) if above else []), str(run["name"])]
+
+
+def _content(part: Message) -> bytes:
+    content = part.get_payload(decode=True)
+    assert isinstance(content, bytes)
+    return content
+
+
+@contextmanager
+def langsmith_sink() -> Iterator[Sink]:
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            batch = {"use_multipart_endpoint": True, "size_limit_bytes": 20_000_000, "size_limit": 100}
+            self._answer(
+                {"version": "test", "instance_flags": {"zstd_compression_enabled": True}}
+                | {
+                    "batch_ingest_config": {
+                        **batch,
+                        "scale_up_qsize_trigger": 1000,
+                        "scale_up_nthreads_limit": 4,
+                        "scale_down_nempty_trigger": 4,
+                    }
+                }
+            )
+
+        def do_POST(self) -> None:
+            sink.take(self._body(), self.headers["Content-Encoding"], self.headers["Content-Type"])
+            self._answer({})
+
+        def _body(self) -> bytes:
+            if self.headers["Content-Length"]:
+                return self.rfile.read(int(self.headers["Content-Length"]))
+            body = b""
+            while size := int(self.rfile.readline(), 16):
+                body += self.rfile.read(size)
+                self.rfile.readline()
+            self.rfile.readline()
+            return body
+
+        def _answer(self, told: dict[str, Any]) -> None:
+            body = json.dumps(told).encode()
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_args: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    sink = Sink(f"http://127.0.0.1:{server.server_port}")
+    try:
+        yield sink
+    finally:
+        sink.client.close()
+        server.shutdown()
+        server.server_close()
