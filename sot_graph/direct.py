@@ -1,7 +1,5 @@
 """The plain answer, for a question that does not suit an outline: one call, as if the graph were not there."""
 
-import time
-
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage, ToolMessage
 from langchain_core.runnables import RunnableConfig
@@ -28,21 +26,19 @@ class Direct(Stage[SotState, Update]):
 
     def run(self, given: SotState, config: RunnableConfig) -> Update:
         """Answer the question."""
-        began = time.time()
         recall_opening(given.get("opening"), config)
         with Voice(PLACE, config) as voice:
             call = call_config(config, "direct", "answer")
             message = reply(self.model, self._prompt(given, voice.begun), call, voice.hear)
-            return _update(given, message, voice, began)
+            return _update(given, message, voice)
 
     async def arun(self, given: SotState, config: RunnableConfig) -> Update:
         """Answer the question; see `run`."""
-        began = time.time()
         recall_opening(given.get("opening"), config)
         with Voice(PLACE, config) as voice:
             call = call_config(config, "direct", "answer")
             message = await areply(self.model, self._prompt(given, voice.begun), call, voice.hear)
-            return _update(given, message, voice, began)
+            return _update(given, message, voice)
 
     def _prompt(self, state: SotState, begun: str) -> list[BaseMessage]:
         conversation = state["messages"]
@@ -54,7 +50,7 @@ class Direct(Stage[SotState, Update]):
         return lay_out(self.system_prompt, conversation, f"{RULE}\n{continuing(begun)}" if begun else None)
 
 
-def _update(state: SotState, message: AIMessage, voice: Voice, began: float) -> Update:
+def _update(state: SotState, message: AIMessage, voice: Voice) -> Update:
     text = voice.finish()
     voice.end()
-    return answer_update(state, text, {"direct": record_call("direct", message, began)}, voice.config)
+    return answer_update(state, text, record_call(voice.config, "direct", message), voice.config)

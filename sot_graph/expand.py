@@ -1,6 +1,5 @@
 """Stage 2: one point in, its text out. One task per point, all of them in flight at once."""
 
-import time
 from collections.abc import Sequence
 from functools import partial
 from typing import Any
@@ -19,15 +18,12 @@ from sot_graph.errors import ReplyError
 from sot_graph.expander import Expander
 from sot_graph.prompt import GAP, RULE, before_answer, continuing, digest, lay_out
 from sot_graph.reading import Reading, Voice, heard_reading, inner_config, recall_opening, said_before
-from sot_graph.safety import secrets_of, storable
-from sot_graph.stage import Stage, read_state
+from sot_graph.safety import describe, secrets_of
+from sot_graph.stage import Stage, failed_call, read_state
 from sot_graph.state import Point, PointTask, SotState, Update, merge_points
 from sot_graph.streaming import PointEvent, TokenEvent, emit
 from sot_graph.tidy import echo_length
-from sot_graph.usage import record_call, this_attempt
-
-ERROR_LIMIT = 500
-"""How many characters of an error message a point keeps."""
+from sot_graph.usage import call_name, record_call, this_attempt
 
 YOUR_POINT = "Your point is number"
 
@@ -118,23 +114,21 @@ class Expand(Stage[PointTask, Update]):
 
     def run(self, given: PointTask, config: RunnableConfig) -> Update:
         """Write the point."""
-        began = time.time()
         if reading := self._resumed(config):
             reading.recall(self._recalled(pending_points(config), config), config)
         with self._voice(given, config) as voice:
             prompt, call = self._prompt(given, config, voice.begun), self._call_config(given, config)
             message = self.reply(prompt, call, partial(_hear, voice))
-            return _written(given, message, voice, began)
+            return _written(given, message, voice, config)
 
     async def arun(self, given: PointTask, config: RunnableConfig) -> Update:
         """Write the point; see `run`."""
-        began = time.time()
         if reading := self._resumed(config):
             reading.recall(self._recalled(await apending_points(config), config), config)
         with self._voice(given, config) as voice:
             prompt, call = self._prompt(given, config, voice.begun), self._call_config(given, config)
             message = await self.areply(prompt, call, partial(_hear, voice))
-            return _written(given, message, voice, began)
+            return _written(given, message, voice, config)
 
     def keep_failure(self, task: PointTask, error: NodeError, config: RunnableConfig) -> Command[str]:
         """Note a point that failed after its retries, so that its siblings go on and `merge` decides.
@@ -149,12 +143,17 @@ class Expand(Stage[PointTask, Update]):
             title=task["title"],
             text=said_before(config, task["index"], self._heading(task["title"])),
             status="failed",
-            error=_describe(error.error),
+            error=describe(error.error),
         )
         emit(PointEvent(type="point", index=point["index"], status="failed"))
         if reading := heard_reading(config):
             reading.end(point["index"], config)
-        return Command(update={"points": [point], "tried": tried}, goto="merge")
+        calls = failed_call(config, "expand", task["index"])
+        return Command(update={"points": [point], "calls": calls, "tried": tried}, goto="merge")
+
+    def call_name(self, given: PointTask) -> str:
+        """The name of a point's call."""
+        return call_name("expand", given["index"])
 
     def _prompt(self, task: PointTask, config: RunnableConfig, begun: str) -> list[BaseMessage]:
         opening, length = read_state(config, "opening") or "", "" if self.expander else LENGTH
@@ -222,7 +221,7 @@ def _points_in(saved: CheckpointTuple | None) -> list[Point]:
     return [point for _, channel, value in writes if channel == "points" for point in value]
 
 
-def _written(task: PointTask, message: AIMessage, voice: Voice, began: float) -> Update:
+def _written(task: PointTask, message: AIMessage, voice: Voice, config: RunnableConfig) -> Update:
     text = voice.finish()
     if not text:
         msg = "The model's reply has no text but the point's own title."
@@ -236,10 +235,4 @@ def _written(task: PointTask, message: AIMessage, voice: Voice, began: float) ->
     )
     emit(PointEvent(type="point", index=point["index"], status=point["status"]))
     voice.end()
-    call = record_call("expand", message, began)
-    return {"points": [point], "calls": {f"expand {task['index']}": call}}
-
-
-def _describe(error: object) -> str:
-    text = f"{type(error).__name__}: {error}" if isinstance(error, BaseException) else str(error)
-    return storable(text)[:ERROR_LIMIT]
+    return {"points": [point], "calls": record_call(config, "expand", message, task["index"])}

@@ -13,7 +13,7 @@ from langgraph.cache.base import BaseCache
 from langgraph.graph import END, START, StateGraph, add_messages
 from langgraph.graph.state import CompiledStateGraph
 from langgraph.store.base import BaseStore
-from langgraph.types import CachePolicy, Checkpointer, RetryPolicy
+from langgraph.types import CachePolicy, Checkpointer, Command, RetryPolicy
 
 from sot_graph.caching import keyed
 from sot_graph.calls import prepare_model, retry_policies
@@ -219,7 +219,7 @@ class _ReadAloud(SotGraph):
         config: RunnableConfig | None = None,
         **kwargs: Any,
     ) -> Iterator[Any]:
-        config, reading = self._read(config, kwargs)
+        config, reading = self._read(input, config, kwargs)
         # The reading counts the places. The engine's own limit is the size of its pool of threads, and of these a
         # streamed run takes one to wait for what is streamed: with a limit of 1, nothing else would ever run.
         config["max_concurrency"] = (reading.places.limit or MOST_CALLS) + SPARE_PLACES
@@ -232,15 +232,18 @@ class _ReadAloud(SotGraph):
         config: RunnableConfig | None = None,
         **kwargs: Any,
     ) -> AsyncIterator[Any]:
-        config, _ = self._read(config, kwargs)
+        config, _ = self._read(input, config, kwargs)
         return super().astream(_storable_input(input), config, **kwargs)
 
-    def _read(self, config: RunnableConfig | None, options: Mapping[str, Any]) -> tuple[RunnableConfig, Reading]:
-        given = (each or {} for each in (config, var_child_runnable_config.get(), self.config))
-        limit = next((each["max_concurrency"] for each in given if each.get("max_concurrency")), None)
+    def _read(
+        self, given: Any, config: RunnableConfig | None, options: Mapping[str, Any]
+    ) -> tuple[RunnableConfig, Reading]:
+        configs = (each or {} for each in (config, var_child_runnable_config.get(), self.config))
+        limit = next((each["max_concurrency"] for each in configs if each.get("max_concurrency")), None)
         first = OPENING if "lead" in self.nodes else OPENING + 1
         modes = (options.get("stream_mode") or self.stream_mode, options.get("print_mode") or ())
-        return with_reading(config, modes, first=first, limit=limit)
+        is_fresh = not (given is None or isinstance(given, Command))
+        return with_reading(config, modes, is_fresh=is_fresh, first=first, limit=limit)
 
     def get_graph(self, config: RunnableConfig | None = None, *, xray: int | bool = False) -> Graph:
         return _without_handlers(super().get_graph(config, xray=xray))

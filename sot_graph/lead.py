@@ -3,8 +3,6 @@
 With it the first words come as soon as those of a plain answer, which they do not have to wait for an outline.
 """
 
-import time
-
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, BaseMessage, SystemMessage
 from langchain_core.runnables import RunnableConfig
@@ -13,7 +11,7 @@ from sot_graph.calls import areply, call_config, reply
 from sot_graph.prompt import RULE, continuing, lay_out, open_turn
 from sot_graph.reading import OPENING, Voice, heard_reading, said_before
 from sot_graph.safety import secrets_of
-from sot_graph.stage import Stage
+from sot_graph.stage import Stage, failed_call
 from sot_graph.state import SotState, Update
 from sot_graph.usage import record_call
 
@@ -35,31 +33,29 @@ class Lead(Stage[SotState, Update]):
 
     def run(self, given: SotState, config: RunnableConfig) -> Update:
         """Write the opening."""
-        began = time.time()
         if given.get("outline"):  # nothing to bridge: the points begin at once
             return _nothing(config)
         with Voice(OPENING, config) as voice:
             call = call_config(config, "lead", "opening")
-            return _update(reply(self.model, self._prompt(given, voice.begun), call, voice.hear), voice, began)
+            return _update(reply(self.model, self._prompt(given, voice.begun), call, voice.hear), voice)
 
     async def arun(self, given: SotState, config: RunnableConfig) -> Update:
         """Write the opening; see `run`."""
-        began = time.time()
         if given.get("outline"):
             return _nothing(config)
         with Voice(OPENING, config) as voice:
             call = call_config(config, "lead", "opening")
-            return _update(await areply(self.model, self._prompt(given, voice.begun), call, voice.hear), voice, began)
+            return _update(await areply(self.model, self._prompt(given, voice.begun), call, voice.hear), voice)
 
     def _prompt(self, state: SotState, begun: str) -> list[BaseMessage]:
         instruction = f"{LEAD}\n\n{continuing(begun)}" if begun else LEAD
         return lay_out(self.system_prompt, open_turn(state).conversation, instruction)
 
 
-def _update(message: AIMessage, voice: Voice, began: float) -> Update:
+def _update(message: AIMessage, voice: Voice) -> Update:
     text = voice.finish()
     voice.end()
-    return {"opening": text, "opening_call": record_call("lead", message, began)}
+    return {"opening": text, "opening_call": record_call(voice.config, "lead", message)}
 
 
 def _nothing(config: RunnableConfig) -> Update:
@@ -70,4 +66,5 @@ def _nothing(config: RunnableConfig) -> Update:
 
 def skip_opening(_state: SotState, config: RunnableConfig) -> Update:
     """Go on without an opening that failed after its retries, or with what the reader has got of it."""
-    return {**_nothing(config), "opening": said_before(config, OPENING)}
+    said = said_before(config, OPENING)
+    return {**_nothing(config), "opening": said, "opening_call": failed_call(config, "lead")}

@@ -1,6 +1,5 @@
 """Stage 3: the texts in, the answer out."""
 
-import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -42,23 +41,21 @@ class Merge(Stage[SotState, Update | Command[str]]):
         """Merge the written points."""
         if (elsewhere := _elsewhere(given)) is not None:
             return elsewhere
-        began = time.time()
         written = self._written(given)
         if self.merge is None:
             return self._joined(given, config)
         merged = self.merge.invoke(written, call_config(config, "merge", "points"))
-        return _merged(given, merged, began, config)
+        return _merged(given, merged, config)
 
     async def arun(self, given: SotState, config: RunnableConfig) -> Update | Command[str]:
         """Merge the written points; see `run`."""
         if (elsewhere := _elsewhere(given)) is not None:
             return elsewhere
-        began = time.time()
         written = self._written(given)
         if self.merge is None:
             return self._joined(given, config)
         merged = await self.merge.ainvoke(written, call_config(config, "merge", "points"))
-        return _merged(given, merged, began, config)
+        return _merged(given, merged, config)
 
     def _joined(self, state: SotState, config: RunnableConfig) -> Update:
         # All texts: of a failed point the reader may have got the beginning, and what was shown is in the answer.
@@ -104,7 +101,7 @@ def _has_new_turn(state: SotState) -> bool:
     return state.get("question") is not None or any(isinstance(message, HumanMessage) for message in later)
 
 
-def _merged(state: SotState, merged: object, began: float, config: RunnableConfig) -> Update:
+def _merged(state: SotState, merged: object, config: RunnableConfig) -> Update:
     """Check what a merge of the caller's own made."""
     message = merged if isinstance(merged, BaseMessage) else None
     answer = message.text if message else merged
@@ -113,5 +110,4 @@ def _merged(state: SotState, merged: object, began: float, config: RunnableConfi
             f"merge must return the answer as text or as a message, and not an empty one; it returned {merged!r:.200}."
         )
         raise TypeError(msg)
-    calls = {"merge": record_call("merge", message, began)} if message else {}
-    return answer_update(state, storable(answer), calls, config)
+    return answer_update(state, storable(answer), record_call(config, "merge", message), config)

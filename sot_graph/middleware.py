@@ -35,7 +35,7 @@ from sot_graph.graph import create_sot_graph
 from sot_graph.prompt import plain_conversation
 from sot_graph.reading import SPEAKER
 from sot_graph.tools import OUTLINE_DESCRIPTION, Text, checked_graph
-from sot_graph.usage import add_call, record_call
+from sot_graph.usage import add_call, single_call
 
 DESCRIPTION = (
     "Answers the user with a long, structured text. You give the outline; each of its parts is then written out from "
@@ -172,7 +172,7 @@ class SkeletonOfThoughtMiddleware(AgentMiddleware[AgentState[Any], Any, Any]):
         # A call that cannot be read at all goes too: it would get an error, which would stay behind in the thread.
         message = without_calls(message, [*ours[1:], *(call["id"] for call in message.invalid_tool_calls)])
         system = request.system_message
-        note = {"system": system.content if system else None, "call": record_call("agent", message, began)}
+        note = {"system": system.content if system else None, "call": single_call("agent", message, began)}
         return message.model_copy(update={"response_metadata": {**message.response_metadata, NOTE: note}})
 
     def _write(self, outline: list[str], runtime: ToolRuntime[Any, Any], config: RunnableConfig) -> tuple[str, Any]:

@@ -25,11 +25,14 @@ from langgraph.errors import GraphBubbleUp
 from sot_graph.live import LiveText
 from sot_graph.prompt import GAP
 from sot_graph.streaming import STOP, AnswerEvent, emit
+from sot_graph.usage import Attempt
 
 KEY = "__sot_reading"
 """Where a run's config holds its `Reading`; the engine keeps keys with two underscores to itself."""
 STREAM = "__pregel_stream"
 """Where the engine keeps the stream of a parent that streams its subgraphs."""
+RESUMING = "__pregel_resuming"
+"""Where the engine tells the graphs inside one that goes on with an earlier run."""
 PLACES = "__sot_places"
 """Where a config holds the `Places` that a graph shares with the one whose points it writes."""
 SPEAKER = "__sot_speaker"
@@ -64,6 +67,7 @@ class Reading:
         self,
         *,
         custom: bool,
+        is_fresh: bool,
         first: int,
         places: Places,
         around: list[threading.Event],
@@ -73,6 +77,7 @@ class Reading:
 
         Args:
             custom: Whether somebody listens to the events of `stream_mode="custom"`.
+            is_fresh: Whether the run begins an answer, and does not go on with one.
             first: The place of the part that speaks first.
             places: How many calls may be in flight.
             around: Set when nobody listens any more to a graph that this run is a part of.
@@ -81,6 +86,7 @@ class Reading:
         self._speaker = speaker
         self.stops = [threading.Event(), *around]
         self.custom = custom
+        self.is_fresh = is_fresh
         self.places = places
         self.message_id = f"sot-{uuid4()}"
         self._turn = first
@@ -92,6 +98,8 @@ class Reading:
         self._ended: set[int] = set()
         self._is_recalled = False
         self._not_before: dict[str, float] = {}
+        self._failed: dict[str, list[Attempt]] = {}
+        self.began = time.time()
 
     def stop(self) -> None:
         """Take in that nobody listens any more to this run."""
@@ -119,6 +127,14 @@ class Reading:
     def pause_of(self, task: str) -> float:
         """For how many seconds a task's attempt has to wait."""
         return max(0.0, self._not_before.pop(task, 0.0) - time.monotonic())
+
+    def note_failure(self, call: str, attempt: Attempt) -> None:
+        """Take in what a call's failed attempt has cost."""
+        self._failed.setdefault(call, []).append(attempt)
+
+    def failed_attempts(self, call: str) -> list[Attempt]:
+        """What a call's failed attempts have cost."""
+        return list(self._failed.get(call, ()))
 
     def said_of(self, place: int) -> str:
         """What the reader has got of a part already: a new attempt at it has to go on from there."""
@@ -309,13 +325,14 @@ def inner_config(config: RunnableConfig, *, shares_places: bool) -> RunnableConf
 
 
 def with_reading(
-    config: RunnableConfig | None, modes: Any, *, first: int, limit: int | None
+    config: RunnableConfig | None, modes: Any, *, is_fresh: bool, first: int, limit: int | None
 ) -> tuple[RunnableConfig, Reading]:
     """A run's config with a reading of its own, and that reading.
 
     Args:
         config: The caller's.
         modes: What the caller streams (`stream_mode`, `print_mode`), each one mode or several.
+        is_fresh: Whether the run begins an answer.
         first: The place of the part that speaks first.
         limit: How many calls the run may have in flight; None for all of them.
     """
@@ -328,6 +345,7 @@ def with_reading(
     around: Reading | None = configurable.get(KEY) or outer.get(KEY)
     reading = Reading(
         custom="custom" in heard.union(getattr(stream, "modes", ())),
+        is_fresh=is_fresh and not {**outer, **configurable}.get(RESUMING),
         first=first,
         # A graph inside another one of ours has that one's limit, not the size of its pool of threads.
         places=configurable.get(PLACES) or Places(around.places.limit if around else limit),

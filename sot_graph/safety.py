@@ -25,6 +25,8 @@ _SHORTEST_KEY = 6
 """A shorter one is a placeholder, such as "none", and hiding it would garble other words."""
 
 
+ERROR_LIMIT = 500
+"""How many characters of an error's message are kept."""
 _SURROGATE = re.compile(r"[\ud800-\udfff]")
 _STAND_IN = "\N{REPLACEMENT CHARACTER}"
 
@@ -86,7 +88,7 @@ def hide_in(error: BaseException, secrets: Iterable[str] = ()) -> None:
                     setattr(each, name, hidden)
 
 
-class _Hider(BaseCallbackHandler):
+class Hider(BaseCallbackHandler):
     """Takes keys out of a model's error before a tracer notes it."""
 
     run_inline = True  # before those that come after it, in async runs too
@@ -121,15 +123,21 @@ def _without_headers(value: Any) -> Any:
     }
 
 
-def hiding(config: RunnableConfig, secrets: Sequence[str]) -> RunnableConfig:
-    """The same config, so that no key is in the errors that those hear who listen to the calls."""
+def first_hearing(config: RunnableConfig, *first: BaseCallbackHandler) -> RunnableConfig:
+    """The same config, with these to hear of the calls before all others do."""
     manager = config.get("callbacks")
     if not isinstance(manager, BaseCallbackManager):
-        return config
-    manager, hider = manager.copy(), _Hider(secrets)
+        return {**config, "callbacks": [*first, *(manager or [])]}
+    manager = manager.copy()
     for handlers in (manager.handlers, manager.inheritable_handlers):
-        handlers.insert(0, hider)
+        handlers[:0] = first
     return {**config, "callbacks": manager}
+
+
+def describe(error: object) -> str:
+    """An error as a short text that can be stored."""
+    text = f"{type(error).__name__}: {error}" if isinstance(error, BaseException) else str(error)
+    return storable(text)[:ERROR_LIMIT]
 
 
 def _hidden(value: Any, secrets: Iterable[str]) -> Any:

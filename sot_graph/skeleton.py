@@ -6,18 +6,14 @@ of short titles and nothing else (section 2 of the paper: 3 to 10 points of 3 to
 
 import json
 import logging
-import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any, Literal
 
-from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, BaseMessage, SystemMessage
 from langchain_core.messages.ai import UsageMetadata
-from langchain_core.outputs import ChatGeneration, LLMResult
-from langchain_core.runnables import Runnable, RunnableConfig, RunnableSequence
-from langchain_core.runnables.config import merge_configs
+from langchain_core.runnables import Runnable, RunnableBinding, RunnableConfig, RunnableSequence
 from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.constants import CONFIG_KEY_CHECKPOINTER
 from langgraph.types import Overwrite
@@ -30,7 +26,7 @@ from sot_graph.safety import secrets_of
 from sot_graph.stage import Stage
 from sot_graph.state import Revision, SotState, Update
 from sot_graph.streaming import OutlineEvent, emit
-from sot_graph.usage import record_call
+from sot_graph.usage import meter_of, record_call
 
 logger = logging.getLogger(__name__)
 
@@ -92,9 +88,6 @@ def revision_instruction(revision: Revision) -> str:
 REVISE = "These points were planned before:"
 REMARK = "A person has looked at them, and this remark is to be followed:"
 
-MODEL_RUN = "skeleton model"
-"""What the run is called of the model within its structured call, in a trace."""
-
 Outlined = tuple[list[str], AIMessage | None]
 """The titles that a reply holds, and the reply itself where there is one (for its token counts)."""
 
@@ -126,25 +119,23 @@ class Skeleton(Stage[SotState, Update]):
 
     def run(self, given: SotState, config: RunnableConfig) -> Update:
         """Write the outline, unless the caller brought one or the question does not suit."""
-        began = time.time()
         turn = self._open(given, config)
         if revision := given.get("revision"):
-            return self._revised(given, revision, self._ask(turn, config, revision), began)
+            return self._revised(revision, self._ask(turn, config, revision), config)
         titles, raw = turn.outline, None
         if titles is None and self._suits(turn, config):
             titles, raw = self._ask(turn, config)
-        return self._update(turn, titles or [], raw, began)
+        return self._update(turn, titles or [], raw, config)
 
     async def arun(self, given: SotState, config: RunnableConfig) -> Update:
         """Write the outline; see `run`."""
-        began = time.time()
         turn = self._open(given, config)
         if revision := given.get("revision"):
-            return self._revised(given, revision, await self._aask(turn, config, revision), began)
+            return self._revised(revision, await self._aask(turn, config, revision), config)
         titles, raw = turn.outline, None
         if titles is None and await self._asuits(turn, config):
             titles, raw = await self._aask(turn, config)
-        return self._update(turn, titles or [], raw, began)
+        return self._update(turn, titles or [], raw, config)
 
     def _open(self, state: SotState, config: RunnableConfig) -> Turn:
         turn = open_turn(state)
@@ -169,24 +160,22 @@ class Skeleton(Stage[SotState, Update]):
     def _ask(self, turn: Turn, config: RunnableConfig, revision: Revision | None = None) -> Outlined:
         config = call_config(config, "skeleton", "outline")
         if self.structured is not None:
-            heard = _Heard()
             try:
-                result = self.structured.invoke(self._prompt(turn, revision), heard.listening(config))
-                return _read_result(result, heard.reply)
+                result = self.structured.invoke(self._prompt(turn, revision), config)
+                return _read_result(result, meter_of(config).reply)
             except Exception as error:  # noqa: BLE001 - _salvage raises it again where nothing is to be saved
-                if (outlined := _salvage(error, heard.reply)) is not None:
+                if (outlined := _salvage(error, meter_of(config).reply)) is not None:
                     return outlined
         return _read_result(self.model.invoke(self._prompt(turn, revision, PLAIN_FORM), config))
 
     async def _aask(self, turn: Turn, config: RunnableConfig, revision: Revision | None = None) -> Outlined:
         config = call_config(config, "skeleton", "outline")
         if self.structured is not None:
-            heard = _Heard()
             try:
-                result = await self.structured.ainvoke(self._prompt(turn, revision), heard.listening(config))
-                return _read_result(result, heard.reply)
+                result = await self.structured.ainvoke(self._prompt(turn, revision), config)
+                return _read_result(result, meter_of(config).reply)
             except Exception as error:  # noqa: BLE001 - _salvage raises it again where nothing is to be saved
-                if (outlined := _salvage(error, heard.reply)) is not None:
+                if (outlined := _salvage(error, meter_of(config).reply)) is not None:
                     return outlined
         return _read_result(await self.model.ainvoke(self._prompt(turn, revision, PLAIN_FORM), config))
 
@@ -194,13 +183,10 @@ class Skeleton(Stage[SotState, Update]):
         instruction = [self.planned, revision_instruction(revision)] if revision else [self.instruction]
         return lay_out(self.system_prompt, turn.conversation, "\n".join([*instruction, *more]))
 
-    def _update(self, turn: Turn, titles: Sequence[str], raw: AIMessage | None, began: float) -> Update:
+    def _update(self, turn: Turn, titles: Sequence[str], raw: AIMessage | None, config: RunnableConfig) -> Update:
         # Too few points are no outline: the question is answered directly.
         outline = self._capped(titles)
         emit(OutlineEvent(type="outline", titles=outline))
-        calls = {}
-        if raw is not None:
-            calls["skeleton"] = record_call("skeleton", raw, began)
         return {
             **({"messages": turn.added} if turn.added else {}),
             "outline": outline,
@@ -208,11 +194,11 @@ class Skeleton(Stage[SotState, Update]):
             "points": Overwrite([]),
             "answer": "",
             "answer_id": None,
-            "calls": Overwrite(calls),
+            "calls": Overwrite(record_call(config, "skeleton", raw)),
             "tried": False,
         }
 
-    def _revised(self, state: SotState, revision: Revision, outlined: Outlined, began: float) -> Update:
+    def _revised(self, revision: Revision, outlined: Outlined, config: RunnableConfig) -> Update:
         """Yield the outline that follows a person's remark, or the old one where the model gave none."""
         titles, raw = outlined
         outline = self._capped(titles)
@@ -220,8 +206,7 @@ class Skeleton(Stage[SotState, Update]):
             logger.warning("The model gave no outline that follows the remark; the one before it stands.")
             outline = revision["titles"]
         emit(OutlineEvent(type="outline", titles=outline))
-        asked = sum(call["stage"] == "skeleton" for call in state["calls"].values())
-        return {"outline": outline, "calls": {f"skeleton {asked + 1}": record_call("skeleton", raw, began)}}
+        return {"outline": outline, "calls": record_call(config, "skeleton", raw)}
 
     def _capped(self, titles: Sequence[str]) -> list[str]:
         """The points to be written; none where they are too few for an outline."""
@@ -244,31 +229,41 @@ def _with_schema(model: BaseChatModel) -> Runnable[Any, Any] | None:
     except Exception as error:  # noqa: BLE001 - models say in many ways that they cannot
         logger.debug("No structured output from %s: %s", type(model).__name__, error)
         return None
-    if isinstance(structured, RunnableSequence):  # a call's name is that of the sequence: its model has none yet
-        structured = structured.model_copy(update={"first": structured.first.with_config(run_name=MODEL_RUN)})
+    match structured:
+        case RunnableSequence(
+            first=RunnableBinding(bound=BaseChatModel() as bound, kwargs=kwargs, config={**more})
+        ) if not more:
+            return _Structured(bound, kwargs, structured.steps[1:])
     return structured
 
 
-class _Heard(BaseCallbackHandler):
-    """Keeps the model's own reply, of which structured output gives only what it parsed.
+class _Structured(Runnable[Any, Any]):
+    """A bound model and its parser, one called after the other.
 
-    `include_raw=True` would do so too, but in a pool of threads whose calls a process waits for when it ends.
+    The engine's own binding would mix up those who listen to the model: a tracer could hear of an error before the keys
+    are taken out of it.
     """
 
-    run_inline = True
+    def __init__(self, model: BaseChatModel, kwargs: Mapping[str, Any], parsers: Sequence[Runnable[Any, Any]]) -> None:
+        self.model, self.kwargs, self.parsers = model, dict(kwargs), parsers
 
-    def __init__(self) -> None:
-        self.reply: AIMessage | None = None
+    def invoke(self, input: Any, config: RunnableConfig | None = None, **_kwargs: Any) -> Any:  # noqa: A002 - Runnable's
+        """Ask the model, and parse its reply."""
+        result: Any = self.model.invoke(input, config, **self.kwargs)
+        for parser in self.parsers:
+            result = parser.invoke(result, _unnamed(config))
+        return result
 
-    def listening(self, config: RunnableConfig) -> RunnableConfig:
-        """The same config, with this listening."""
-        return merge_configs(config, {"callbacks": [self]})
+    async def ainvoke(self, input: Any, config: RunnableConfig | None = None, **_kwargs: Any) -> Any:  # noqa: A002 - the same
+        """Ask the model, and parse its reply."""
+        result: Any = await self.model.ainvoke(input, config, **self.kwargs)
+        for parser in self.parsers:
+            result = await parser.ainvoke(result, _unnamed(config))
+        return result
 
-    def on_llm_end(self, response: LLMResult, **_kwargs: Any) -> None:
-        """Keep the reply."""
-        for generation in (each for batch in response.generations for each in batch):
-            if isinstance(generation, ChatGeneration) and isinstance(generation.message, AIMessage):
-                self.reply = generation.message
+
+def _unnamed(config: RunnableConfig | None) -> RunnableConfig:
+    return {**(config or {}), "run_name": "skeleton parser"}
 
 
 def _read_result(result: Any, raw: Any = None) -> Outlined:

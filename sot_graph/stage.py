@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+import time
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, wait
@@ -16,8 +17,8 @@ from langchain_core.runnables.config import ensure_config
 from sot_graph.calls import LONGEST_PAUSE, retry_after
 from sot_graph.errors import ExpansionError
 from sot_graph.reading import STOP_INTERVAL, Reading, Stopped, reading_of
-from sot_graph.safety import hide_in, hiding
-from sot_graph.usage import this_task
+from sot_graph.safety import Hider, describe, first_hearing, hide_in
+from sot_graph.usage import METER, CallRecord, Meter, call_name, this_task
 
 Given = TypeVar("Given")
 Written = TypeVar("Written")
@@ -33,6 +34,13 @@ def read_state(config: RunnableConfig, key: str) -> Any:
         msg = "This stage runs as a node of the graph that create_sot_graph makes, not by itself."
         raise RuntimeError(msg)
     return read([key]).get(key)
+
+
+def failed_call(config: RunnableConfig, stage: str, index: int | None = None) -> dict[str, CallRecord]:
+    """What a call cost that failed after its retries, by its name; `{}` if this run has not made it."""
+    name, reading = call_name(stage, index), reading_of(config)
+    attempts = reading.failed_attempts(name) if reading else []
+    return {name: CallRecord(stage=stage, index=index, attempts=attempts)} if attempts else {}
 
 
 class Stage(Runnable[Given, Written]):
@@ -58,16 +66,17 @@ class Stage(Runnable[Given, Written]):
         **_kwargs: Any,
     ) -> Written:
         """Run as a node of the graph."""
-        config = hiding(ensure_config(config), self.secrets)
+        config, arrived, call = ensure_config(config), time.time(), self.call_name(input)
         reading = reading_of(config)
         if reading is None:  # the graph was compiled anew, from its builder
-            return self.run(input, config)
+            return self.run(input, self._heard(config, Meter(arrived)))
         with reading.places.sync if self.takes_place else nullcontext():
             reading.sleep(reading.pause_of(this_task()))
+            meter = Meter(arrived, reading.failed_attempts(call))
             try:
-                return _abandonable(partial(self.run, input, config), reading)
+                return _abandonable(partial(self.run, input, self._heard(config, meter)), reading)
             except Exception as error:
-                self._note(error, reading)
+                self._note(error, reading, call, meter)
                 raise
 
     async def ainvoke(
@@ -77,22 +86,33 @@ class Stage(Runnable[Given, Written]):
         **_kwargs: Any,
     ) -> Written:
         """Run as a node of the graph; see `invoke`."""
-        config = hiding(ensure_config(config), self.secrets)
+        config, arrived, call = ensure_config(config), time.time(), self.call_name(input)
         reading = reading_of(config)
         if reading is None:
-            return await self.arun(input, config)
+            return await self.arun(input, self._heard(config, Meter(arrived)))
         async with reading.places.asyncio if self.takes_place else nullcontext():
             await asyncio.sleep(reading.pause_of(this_task()))
+            meter = Meter(arrived, reading.failed_attempts(call))
             try:
-                return await self.arun(input, config)
+                return await self.arun(input, self._heard(config, meter))
             except Exception as error:
-                self._note(error, reading)
+                self._note(error, reading, call, meter)
                 raise
 
-    def _note(self, error: Exception, reading: Reading) -> None:
-        """Keep in mind for how long a server wants to be left alone, and let no key out."""
+    def call_name(self, given: Given) -> str:  # noqa: ARG002 - the points' stage tells its calls apart by it
+        """The name of the stage's call."""
+        return call_name(type(self).__name__.lower())
+
+    def _heard(self, config: RunnableConfig, meter: Meter) -> RunnableConfig:
+        """The same config, with those who listen to the stage's calls before all others."""
+        config = first_hearing(config, Hider(self.secrets), meter)
+        return {**config, "configurable": {**config.get("configurable", {}), METER: meter}}
+
+    def _note(self, error: Exception, reading: Reading, call: str, meter: Meter) -> None:
+        """Keep in mind what the attempt cost and for how long a server wants to be left alone; let no key out."""
         if not isinstance(error, ExpansionError):  # which carries the answer's own text, and errors told without keys
             hide_in(error, self.secrets)
+        reading.note_failure(call, meter.attempt(error=describe(error)))
         if seconds := retry_after(error):
             # A policy of the caller's own may go on where ours would not.
             reading.put_off(this_task(), min(seconds, LONGEST_PAUSE))

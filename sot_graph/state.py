@@ -3,7 +3,6 @@
 Plain JSON-able values and messages only, so that every checkpointer and LangGraph Server take it as it is.
 """
 
-import operator
 from typing import Annotated, Any, Literal
 
 from langchain_core.messages import AnyMessage
@@ -11,7 +10,7 @@ from langgraph.channels import EphemeralValue, UntrackedValue
 from langgraph.graph import add_messages
 from typing_extensions import TypedDict
 
-from sot_graph.usage import CallRecord
+from sot_graph.usage import CallRecord, merge_calls
 
 
 class Point(TypedDict):
@@ -78,9 +77,9 @@ class SotState(TypedDict, total=False):
     """The id of the answer's message: when failed points are written after all, that message is replaced."""
     opening: str
     """What the answer begins with, where it has an opening of its own (`lead=True`)."""
-    opening_call: CallRecord | None
+    opening_call: dict[str, CallRecord] | None
     """What the opening's call cost; beside `calls`, because the skeleton resets those in the same step."""
-    calls: Annotated[dict[str, CallRecord], operator.or_]
+    calls: Annotated[dict[str, CallRecord], merge_calls]
     """What every other model call of this answer cost, by the call's name."""
     # Whether a point has failed in this run. Never checkpointed, so it is missing in a resumed run: the sign that
     # failed points deserve another try.

@@ -9,7 +9,7 @@ from langchain_core.runnables import RunnableLambda
 from langgraph.cache.memory import InMemoryCache
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.graph import END, START, MessagesState, StateGraph
-from langgraph.types import CachePolicy
+from langgraph.types import CachePolicy, RetryPolicy
 
 from sot_graph import Point, SotInput, create_sot_graph
 from tests.fake_openai import TITLES, Asked, FakeOpenAI, Reply, outline_json, usual
@@ -330,6 +330,34 @@ async def test_the_message_carries_the_usage_of_all_calls(server: FakeOpenAI, ru
     assert sot["calls"] == 5
     assert {stage: figures["calls"] for stage, figures in sot["stages"].items()} == {"skeleton": 1, "expand": 4}
     assert 0 < sot["seconds"] <= sot["sequential_seconds"] + 1
+
+
+async def test_failed_attempts_are_counted_too(server: FakeOpenAI, run: Run) -> None:
+    def script(asked: Asked) -> Reply:
+        return Reply("") if asked.title == TITLES[1] and asked.attempt == 1 else usual(asked)
+
+    server.script = script
+    graph = create_sot_graph(server.model(), retry_policy=RetryPolicy(initial_interval=0.01, jitter=False))
+    message = (await run(graph, {"question": QUESTION}))["messages"][-1]
+    assert message.usage_metadata["input_tokens"] == 60, "an empty reply was paid for"
+    sot = message.response_metadata["sot"]
+    assert (sot["calls"], [point["attempts"] for point in sot["points"]]) == (6, [1, 2, 1, 1])
+    assert sot["points"][1]["usage"]["input_tokens"] == 20
+    assert all(point["first_token_seconds"] <= point["seconds"] for point in sot["points"])
+    failed, again = (entry for entry in sot["timeline"] if entry["index"] == 2)
+    assert (failed["attempt"], failed["error"].split(":")[0]) == (1, "ReplyError")
+    assert (again["attempt"], again["error"], again["waiting_seconds"] > 0) == (2, None, True)
+    assert 0 < sot["critical_path_seconds"] <= sot["sequential_seconds"]
+
+
+async def test_what_a_cache_answers_costs_nothing(server: FakeOpenAI, run: Run) -> None:
+    graph = create_sot_graph(server.model(), cache=InMemoryCache(), cache_policy=CachePolicy())
+    await run(graph, {"question": QUESTION})
+    message = (await run(graph, {"question": QUESTION}))["messages"][-1]
+    assert len(server.asked) == 5
+    sot = message.response_metadata["sot"]
+    assert (message.usage_metadata, sot["calls"], sot["timeline"]) == (None, 0, [])
+    assert [point["cached"] for point in sot["points"]] == [True] * 4
 
 
 async def test_a_thread_begins_a_fresh_answer_each_turn(server: FakeOpenAI, run: Run) -> None:

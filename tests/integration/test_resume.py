@@ -128,7 +128,9 @@ async def test_only_the_failed_points_are_written_again(server: FakeOpenAI, run:
     assert [message.type for message in mended["messages"]] == ["human", "ai"]
     assert mended["messages"][-1].id == kept["messages"][-1].id, "the answer's message is replaced"
     assert mended["messages"][-1].text == mended["answer"]
-    assert mended["messages"][-1].response_metadata["sot"]["calls"] == 5
+    sot = mended["messages"][-1].response_metadata["sot"]
+    assert sot["calls"] == 5 + 2, "the failed attempts of the run before are counted"
+    assert [point["attempts"] for point in sot["points"]] == [1, 2, 1, 2]
 
 
 async def test_a_mended_points_prompt_is_what_it_was(server: FakeOpenAI, run: Run) -> None:

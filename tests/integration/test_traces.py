@@ -35,7 +35,7 @@ async def test_each_model_run_says_what_it_wrote(server: FakeOpenAI, run: Run, s
     models = sink.of_type("llm")
     assert sink.encodings == {"zstd"}
     names = [f"expand {index}: {title}" for index, title in enumerate(TITLES, start=1)]
-    assert sorted(each["name"] for each in models) == sorted(["skeleton model", *names])
+    assert sorted(each["name"] for each in models) == sorted(["skeleton outline", *names])
     for each in models:
         stage = each["name"].split(" ")[0]
         assert {f"sot:{stage}", "mine"} <= set(each["tags"])

@@ -4,10 +4,11 @@ import pickle
 
 from hypothesis import given
 from hypothesis import strategies as st
+from langchain_core.messages.ai import UsageMetadata
 
 from sot_graph import ExpansionError, Point, ReplyError
 from sot_graph.state import merge_points
-from sot_graph.usage import CallRecord, summarize, total_usage
+from sot_graph.usage import Attempt, CallRecord, merge_calls, summarize, total_usage
 
 
 def point(index: int, text: str = "Text.", error: str | None = None) -> Point:
@@ -45,27 +46,77 @@ def test_a_reply_error_survives_pickling() -> None:
     assert (str(again), again.is_retryable) == ("No text.", True)
 
 
-def record(stage: str, began: float, seconds: float, attempts: int = 1, tokens: int | None = 5) -> CallRecord:
+def tried(
+    began: float, seconds: float, *, waited: float = 0.0, tokens: int | None = 5, failed: bool = False
+) -> Attempt:
     usage = None
     if tokens is not None:
-        usage = {"input_tokens": tokens, "output_tokens": 1, "total_tokens": tokens + 1}
-    return CallRecord(stage=stage, began=began, seconds=seconds, attempts=attempts, usage=usage)  # type: ignore[typeddict-item]
+        usage = UsageMetadata(input_tokens=tokens, output_tokens=1, total_tokens=tokens + 1)
+    return Attempt(
+        began=began,
+        waited=waited,
+        first_token=None if failed else 0.25,
+        seconds=seconds,
+        requests=1,
+        usage=usage,
+        error="Timeout: late" if failed else None,
+    )
 
 
-def test_a_stage_lasts_from_its_first_call_to_its_last() -> None:
-    calls = [
-        record("skeleton", 0.0, 1.0),
-        record("expand", 1.0, 2.0),
-        record("expand", 1.5, 3.0, attempts=2, tokens=None),
+CALLS: dict[str, CallRecord] = {
+    "skeleton": {"stage": "skeleton", "index": None, "attempts": [tried(100.0, 1.0)]},
+    "lead": {"stage": "lead", "index": None, "attempts": [tried(100.0, 0.5)]},
+    "expand 1": {"stage": "expand", "index": 1, "attempts": [tried(101.0, 2.0)]},
+    "expand 2": {
+        "stage": "expand",
+        "index": 2,
+        "attempts": [tried(101.0, 1.0, tokens=None, failed=True), tried(102.0, 2.0, waited=0.5)],
+    },
+}
+POINTS = [{"index": i, "title": f"Title {i}", "status": "written"} for i in (1, 2)]
+
+
+def test_the_figures_of_an_answer() -> None:
+    told = summarize(CALLS, POINTS)
+    assert told["calls"] == 5
+    assert told["seconds"] == 4.5, "what runs at the same time counts once, a pause between two attempts counts"
+    assert told["sequential_seconds"] == 6.5
+    assert told["critical_path_seconds"] == 1.0 + 3.0, "the outline and the slowest point, without its pause"
+    assert told["speed_up"] == round(6.5 / 4.5, 2)
+    expand = told["stages"]["expand"]
+    assert (expand["calls"], expand["waiting_seconds"], expand["first_token_seconds"]) == (3, 0.5, 0.25)
+    assert expand["usage"] == {"input_tokens": 10, "output_tokens": 2, "total_tokens": 12}
+    first, second = told["points"]
+    assert (first["attempts"], first["seconds"], first["cached"]) == (1, 2.0, False)
+    assert (second["attempts"], second["seconds"], second["first_token_seconds"]) == (2, 3.5, 1.75)
+
+
+def test_the_timeline_has_each_attempt() -> None:
+    timeline = summarize(CALLS, POINTS)["timeline"]
+    assert [(e["stage"], e["index"], e["title"], e["attempt"], e["began"], e["is_critical"]) for e in timeline] == [
+        ("skeleton", None, None, 1, 0.0, True),
+        ("lead", None, None, 1, 0.0, False),
+        ("expand", 1, "Title 1", 1, 1.0, False),
+        ("expand", 2, "Title 2", 1, 1.0, True),
+        ("expand", 2, "Title 2", 2, 2.0, True),
     ]
-    summary = summarize(calls)
-    assert summary["calls"] == 4
-    assert summary["seconds"] == 1.0 + 3.5
-    assert summary["sequential_seconds"] == 6.0
-    assert summary["stages"]["expand"]["usage"] == {"input_tokens": 5, "output_tokens": 1, "total_tokens": 6}
-    later = [*calls, record("expand", 90_000.0, 1.0)]  # the thread was resumed the next day
-    assert summarize(later)["seconds"] == 1.0 + 3.5 + 1.0
-    total = total_usage(call["usage"] for call in calls)
-    assert total is not None
-    assert total["total_tokens"] == 12
+    assert [entry["error"] for entry in timeline if entry["error"]] == ["Timeout: late"]
+
+
+def test_what_a_cache_answered_counts_nothing() -> None:
+    told = summarize(CALLS, POINTS, cached={"expand 2"})
+    assert (told["calls"], told["stages"]["expand"]["calls"]) == (3, 1)
+    assert [(point["calls"], point["cached"]) for point in told["points"]] == [(1, False), (0, True)]
+
+
+def test_a_pause_between_two_runs_does_not_count() -> None:
+    resumed = CallRecord(stage="expand", index=2, attempts=[tried(90_000.0, 1.0)])  # the next day
+    calls = merge_calls(CALLS, {"expand 2": resumed})
+    assert len(calls["expand 2"]["attempts"]) == 3
+    assert summarize(calls)["seconds"] == 4.5 + 1.0
+
+
+def test_nothing_was_asked() -> None:
+    told = summarize({})
+    assert (told["calls"], told["seconds"], told["speed_up"], told["timeline"]) == (0, 0.0, None, [])
     assert total_usage([None]) is None
