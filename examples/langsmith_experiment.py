@@ -1,0 +1,205 @@
+"""Compare answers by an outline with plain ones: `python examples/langsmith_experiment.py`, with no key.
+
+Without LANGSMITH_API_KEY nothing is sent, and the figures are those of this machine. With it, the questions become a
+dataset in LangSmith (or are found there), each way of answering an experiment on it, and the two are compared pairwise.
+`--judge openai:gpt-5.5` has a model say which answer is better (`pip install "sot-graph[eval]"`).
+"""
+
+import argparse
+import os
+import time
+import warnings
+from collections.abc import Callable, Iterable, Sequence
+from datetime import UTC, datetime
+from statistics import median
+from typing import Any
+from uuid import uuid4
+
+from langchain.chat_models import init_chat_model
+from langchain_core.language_models import BaseChatModel
+from langsmith import Client, evaluate
+from langsmith.evaluation import evaluate_comparative
+from langsmith.schemas import Example, Run
+
+from sot_graph import DemoChatModel, create_sot_graph
+
+QUESTIONS = (
+    "How can I improve my time management skills?",
+    "How do bees find their way home?",
+    "What should a small town do against floods?",
+)
+PAIRWISE = """Two answers to the same question stand below. Which one is better, for a reader who asked it?
+Judge by what they say; neither their order nor their length counts.
+
+<question>{inputs}</question>
+<first>{outputs}</first>
+<second>{other}</second>
+
+The score is 1 if the first is better, 0 if the second is, and 0.5 if neither is."""
+
+Judge = Callable[
+    [str, str, str], float
+]  # question, first and second answer in; 1.0, 0.5 or 0.0 out: is the first better?
+Pairwise = Callable[[Sequence[Run], Example | None], dict[str, Any]]
+Scores = dict[str, dict[Any, Any]]  # by evaluator and by run
+
+
+def judge_by(model: BaseChatModel) -> Judge:
+    """Have a model judge two answers, with openevals. Put your own in its place."""
+    from openevals.llm import create_llm_as_judge  # noqa: PLC0415 - of the extra "eval", and only with --judge
+
+    ask: Any = create_llm_as_judge(prompt=PAIRWISE, judge=model, choices=[0.0, 0.5, 1.0], feedback_key="better")
+    return lambda question, first, second: float(ask(inputs=question, outputs=first, other=second)["score"])
+
+
+def seconds(run: Run) -> dict[str, Any]:
+    """How long the answer took."""
+    return {"key": "seconds", "score": _seconds(run)}
+
+
+def points(run: Run) -> dict[str, Any]:
+    """How many points the answer has, how many of them failed, and how much sooner they came than in sequence."""
+    outputs = run.outputs or {}
+    sot = outputs["sot"]
+    failed = sum(point["status"] == "failed" for point in outputs["points"])
+    return {
+        "results": [
+            {"key": "points", "score": len(outputs["points"])},
+            {"key": "failed_points", "score": failed},
+            {"key": "speed_up", "score": round(sot["sequential_seconds"] / sot["seconds"], 2)},
+        ]
+    }
+
+
+def sooner(runs: Sequence[Run], example: Example | None = None) -> dict[str, Any]:  # noqa: ARG001 - as it is called
+    """Which of two answers took less time."""
+    least = min(_seconds(run) for run in runs)
+    return {"key": "sooner", "scores": {run.id: float(_seconds(run) == least) for run in runs}}
+
+
+def better(judge: Judge) -> Pairwise:
+    """Which of two answers is better. It is judged in both orders: a verdict that turns with the order is a tie."""
+
+    def better(runs: Sequence[Run], example: Example | None = None) -> dict[str, Any]:
+        question = ((example and example.inputs) or runs[0].inputs)["question"]
+        first, second = ((run.outputs or {})["answer"] for run in runs)
+        scores = judge(question, first, second), 1 - judge(question, second, first)
+        score = scores[0] if scores[0] == scores[1] else 0.5
+        comment = f"the first: {scores[0]} in this order, {scores[1]} in the other"
+        return {"key": "better", "scores": {runs[0].id: score, runs[1].id: 1 - score}, "comment": comment}
+
+    return better
+
+
+def dataset(client: Client, name: str) -> Iterable[Example]:
+    """The questions as a dataset in LangSmith, which is made at the first time."""
+    if not client.has_dataset(dataset_name=name):
+        made = client.create_dataset(name, description="Questions that a long answer with several points suits.")
+        client.create_examples(dataset_id=made.id, examples=[{"inputs": {"question": each}} for each in QUESTIONS])
+    return list(client.list_examples(dataset_name=name))
+
+
+def local_examples() -> Iterable[Example]:
+    """The same without LangSmith."""
+    now = datetime.now(UTC)
+    return [Example(id=uuid4(), inputs={"question": each}, created_at=now) for each in QUESTIONS]
+
+
+def arrive(client: Client, experiment: str, count: int) -> None:
+    """Wait for the runs to be in LangSmith, which compares those that it has."""
+    client.flush()
+    until = time.monotonic() + 60
+    while time.monotonic() < until:
+        if (client.read_project(project_name=experiment, include_stats=True).run_count or 0) >= count:
+            return
+        time.sleep(1)
+
+
+def main() -> None:
+    """Run the example."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", help="a model's name for init_chat_model; left out, the offline demo")
+    parser.add_argument("--judge", help="the name of a model that says which answer is better; left out, none does")
+    parser.add_argument("--dataset", default="sot_graph: questions", help="its name in LangSmith")
+    options = parser.parse_args()
+
+    model = init_chat_model(options.model) if options.model else DemoChatModel()
+    pairwise: list[Pairwise] = [sooner]
+    if options.judge:
+        pairwise.append(better(judge_by(init_chat_model(options.judge))))
+    compare(model, pairwise, options.dataset)
+
+
+def compare(model: BaseChatModel, pairwise: Sequence[Pairwise], name: str) -> None:
+    """Answer the questions in both ways, and tell how it went."""
+    graph = create_sot_graph(model, on_error="keep")
+
+    def plain(inputs: dict[str, Any]) -> dict[str, Any]:
+        return {"answer": model.invoke(inputs["question"]).text}
+
+    def outline(inputs: dict[str, Any]) -> dict[str, Any]:
+        result = graph.invoke({"question": inputs["question"]})
+        sot = result["messages"][-1].response_metadata["sot"]
+        return {"answer": result["answer"], "points": result["points"], "sot": sot}
+
+    online = bool(os.environ.get("LANGSMITH_API_KEY"))
+    client = (
+        Client() if online else Client(api_key="none", auto_batch_tracing=False, tracing_sampling_rate=0)
+    )  # sends nothing
+    told: dict[str, Any] = {
+        "data": dataset(client, name) if online else local_examples(),
+        "client": client,
+        "upload_results": online,
+    }
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "'upload_results' parameter is in beta")
+        by_plain = evaluate(plain, evaluators=[seconds], experiment_prefix="plain", **told)
+        by_outline = evaluate(outline, evaluators=[seconds, points], experiment_prefix="outline", **told)
+
+    pairs = list(zip(by_outline, by_plain, strict=True))
+    scores: Scores = {}
+    if online:
+        names = (by_outline.experiment_name, by_plain.experiment_name)
+        for each in names:
+            arrive(client, each, len(pairs))
+        for compared in evaluate_comparative(names, pairwise, client=client):
+            for key, verdict in compared["evaluation_results"].items():
+                if key.startswith("feedback."):
+                    scores.setdefault(verdict.key, {}).update(verdict.scores)
+    else:
+        for pair in pairs:
+            for evaluator in pairwise:
+                verdict = evaluator([each["run"] for each in pair], pair[0]["example"])
+                scores.setdefault(verdict["key"], {}).update(verdict["scores"])
+    client.close()
+    tell(pairs, scores)
+    if isinstance(model, DemoChatModel):
+        print("The demo model's plain answer is one sentence: --model names one that writes.")
+
+
+def tell(pairs: Sequence[tuple[Any, Any]], scores: Scores) -> None:
+    """Print the figures: a line for each question, and what lies in the middle."""
+    columns = ["plain s", "outline s", "points", "failed", "speed-up", *(f"{key}?" for key in scores)]
+    lines = []
+    for row, plain in pairs:
+        found = {each.key: each.score for each in row["evaluation_results"]["results"]}
+        lines.append(
+            [_seconds(plain["run"]), *(found[key] for key in ("seconds", "points", "failed_points", "speed_up"))]
+        )
+        lines[-1] += [verdicts[row["run"].id] for verdicts in scores.values()]
+    questions = [row["example"].inputs["question"] for row, _ in pairs]
+    lines.append([median(column) for column in zip(*lines, strict=True)])
+    print("\n" + " " * 48, *(f"{column:>9}" for column in columns))
+    for question, line in zip([*questions, "median"], lines, strict=True):
+        print(f"{question[:48]:<48}", *(f"{value:9.2f}" for value in line))
+    print(
+        "\nspeed-up: the calls one after the other / as they were. sooner?, better?: 1 is the outline, 0 the plain answer."
+    )
+
+
+def _seconds(run: Run) -> float:
+    return round((run.end_time - run.start_time).total_seconds(), 2) if run.end_time else 0.0
+
+
+if __name__ == "__main__":
+    main()
