@@ -143,9 +143,7 @@ def compare(model: BaseChatModel, pairwise: Sequence[Pairwise], name: str) -> No
         return {"answer": result["answer"], "points": result["points"], "sot": sot}
 
     online = bool(os.environ.get("LANGSMITH_API_KEY"))
-    client = (
-        Client() if online else Client(api_key="none", auto_batch_tracing=False, tracing_sampling_rate=0)
-    )  # sends nothing
+    client = Client() if online else silent_client()
     told: dict[str, Any] = {
         "data": dataset(client, name) if online else local_examples(),
         "client": client,
@@ -157,43 +155,57 @@ def compare(model: BaseChatModel, pairwise: Sequence[Pairwise], name: str) -> No
         by_outline = evaluate(outline, evaluators=[seconds, points], experiment_prefix="outline", **told)
 
     pairs = list(zip(by_outline, by_plain, strict=True))
-    scores: Scores = {}
-    if online:
-        names = (by_outline.experiment_name, by_plain.experiment_name)
-        for each in names:
-            arrive(client, each, len(pairs))
-        for compared in evaluate_comparative(names, pairwise, client=client):
-            for key, verdict in compared["evaluation_results"].items():
-                if key.startswith("feedback."):
-                    scores.setdefault(verdict.key, {}).update(verdict.scores)
-    else:
-        for pair in pairs:
-            for evaluator in pairwise:
-                verdict = evaluator([each["run"] for each in pair], pair[0]["example"])
-                scores.setdefault(verdict["key"], {}).update(verdict["scores"])
+    names = (by_outline.experiment_name, by_plain.experiment_name)
+    scores = verdicts_in_langsmith(client, names, len(pairs), pairwise) if online else verdicts_here(pairs, pairwise)
     client.close()
     tell(pairs, scores)
     if isinstance(model, DemoChatModel):
         print("The demo model's plain answer is one sentence: --model names one that writes.")
 
 
+def silent_client() -> Client:
+    """A client that sends nothing: traces of models would go out, even where results are not uploaded."""
+    return Client(api_key="none", auto_batch_tracing=False, tracing_sampling_rate=0)
+
+
+def verdicts_here(pairs: Sequence[tuple[Any, Any]], pairwise: Sequence[Pairwise]) -> Scores:
+    """Compare the answers without LangSmith."""
+    scores: Scores = {}
+    for pair in pairs:
+        for evaluator in pairwise:
+            verdict = evaluator([each["run"] for each in pair], pair[0]["example"])
+            scores.setdefault(verdict["key"], {}).update(verdict["scores"])
+    return scores
+
+
+def verdicts_in_langsmith(client: Client, names: tuple[str, str], count: int, pairwise: Sequence[Pairwise]) -> Scores:
+    """Compare two experiments, so that the verdicts are in LangSmith too."""
+    for name in names:
+        arrive(client, name, count)
+    scores: Scores = {}
+    for compared in evaluate_comparative(names, pairwise, client=client):
+        for key, verdict in compared["evaluation_results"].items():
+            if key.startswith("feedback."):
+                scores.setdefault(verdict.key, {}).update(verdict.scores)
+    return scores
+
+
 def tell(pairs: Sequence[tuple[Any, Any]], scores: Scores) -> None:
     """Print the figures: a line for each question, and what lies in the middle."""
     columns = ["plain s", "outline s", "points", "failed", "speed-up", *(f"{key}?" for key in scores)]
     lines = []
-    for row, plain in pairs:
-        found = {each.key: each.score for each in row["evaluation_results"]["results"]}
-        lines.append(
-            [_seconds(plain["run"]), *(found[key] for key in ("seconds", "points", "failed_points", "speed_up"))]
-        )
-        lines[-1] += [verdicts[row["run"].id] for verdicts in scores.values()]
+    for outline, plain in pairs:
+        found = {each.key: each.score for each in outline["evaluation_results"]["results"]}
+        figures = [found[key] for key in ("seconds", "points", "failed_points", "speed_up")]
+        verdicts = [by_run.get(outline["run"].id, float("nan")) for by_run in scores.values()]
+        lines.append([_seconds(plain["run"]), *figures, *verdicts])
     questions = [row["example"].inputs["question"] for row, _ in pairs]
     lines.append([median(column) for column in zip(*lines, strict=True)])
     print("\n" + " " * 48, *(f"{column:>9}" for column in columns))
     for question, line in zip([*questions, "median"], lines, strict=True):
         print(f"{question[:48]:<48}", *(f"{value:9.2f}" for value in line))
     print(
-        "\nspeed-up: the calls one after the other / as they were. sooner?, better?: 1 is the outline, 0 the plain answer."
+        "\nspeed-up: against the same calls one after the other; with a ?: 1 is for the outline, 0 for the plain answer"
     )
 
 

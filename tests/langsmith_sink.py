@@ -2,7 +2,7 @@
 
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from email import message_from_bytes
 from email.message import Message
@@ -21,6 +21,9 @@ class Sink:
         self.runs: dict[str, dict[str, Any]] = {}
         self.received = b""
         self.encodings: set[str | None] = set()
+        self.api: Callable[[str, str, bytes], Any] | None = (
+            None  # answers what is asked besides; None: it does not know
+        )
         self.client = Client(url, api_key="lsv2-test-key")
         self.client.info  # noqa: B018 - asked for now, or the first runs come as they would without it
 
@@ -65,10 +68,24 @@ def _content(part: Message) -> bytes:
     return content
 
 
+def _body(request: BaseHTTPRequestHandler) -> bytes:
+    if request.headers["Content-Length"]:
+        return request.rfile.read(int(request.headers["Content-Length"]))
+    body = b""
+    while size := int(request.rfile.readline(), 16):
+        body += request.rfile.read(size)
+        request.rfile.readline()
+    request.rfile.readline()
+    return body
+
+
 @contextmanager
 def langsmith_sink() -> Iterator[Sink]:
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
+            if self.path != "/info" and sink.api:  # the client asks for /info before there is a sink
+                self._answer(sink.api("GET", self.path, b""))
+                return
             batch = {"use_multipart_endpoint": True, "size_limit_bytes": 20_000_000, "size_limit": 100}
             self._answer(
                 {"version": "test", "instance_flags": {"zstd_compression_enabled": True}}
@@ -83,22 +100,18 @@ def langsmith_sink() -> Iterator[Sink]:
             )
 
         def do_POST(self) -> None:
-            sink.take(self._body(), self.headers["Content-Encoding"], self.headers["Content-Type"])
+            if self.path != "/runs/multipart" and sink.api:
+                self._answer(sink.api(self.command, self.path, _body(self)))
+                return
+            sink.take(_body(self), self.headers["Content-Encoding"], self.headers["Content-Type"])
             self._answer({})
 
-        def _body(self) -> bytes:
-            if self.headers["Content-Length"]:
-                return self.rfile.read(int(self.headers["Content-Length"]))
-            body = b""
-            while size := int(self.rfile.readline(), 16):
-                body += self.rfile.read(size)
-                self.rfile.readline()
-            self.rfile.readline()
-            return body
+        def do_PATCH(self) -> None:
+            self.do_POST()
 
-        def _answer(self, told: dict[str, Any]) -> None:
+        def _answer(self, told: Any) -> None:
             body = json.dumps(told).encode()
-            self.send_response(200)
+            self.send_response(404 if told is None else 200)
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
             self.wfile.write(body)

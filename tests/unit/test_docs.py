@@ -14,6 +14,7 @@ from sot_graph import create_sot_graph
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+SCRIPTS = [path for path in sorted((ROOT / "examples").glob("*.py")) if not path.name.startswith("test_")]
 PYTHON = re.compile(r"```python\n(.*?)```", re.DOTALL)
 
 
@@ -37,7 +38,7 @@ def test_examples_in_the_documentation_run(code: str, capsys: pytest.CaptureFixt
     assert capsys.readouterr().out.strip()
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "examples").glob("*.py")), ids=lambda path: path.name)
+@pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: path.name)
 def test_example_files_run(path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr(sys, "argv", [str(path)])
     runpy.run_path(str(path), run_name="__main__")

@@ -1,0 +1,140 @@
+"""The examples for LangSmith, against a loopback server in LangSmith's place, and without any."""
+
+import os
+import runpy
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from langchain_core.language_models import LanguageModelInput
+from langchain_core.runnables import Runnable, RunnableLambda
+
+from sot_graph import DemoChatModel
+from tests.langsmith_api import Api, langsmith_api
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+QUICK = DemoChatModel(first_token=0, tokens_per_second=0)
+NAME = "questions"
+
+
+@pytest.fixture
+def api(monkeypatch: pytest.MonkeyPatch) -> Iterator[Api]:
+    with langsmith_api() as api:
+        monkeypatch.setenv("LANGSMITH_ENDPOINT", api.sink.client.api_url)
+        yield api
+
+
+@pytest.fixture
+def experiment() -> dict[str, Any]:
+    return runpy.run_path(str(EXAMPLES / "langsmith_experiment.py"))
+
+
+@pytest.fixture
+def with_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LANGSMITH_API_KEY", "lsv2-test-key")
+
+
+class Judge(DemoChatModel):
+    """Finds the first answer better, or the longer one."""
+
+    likes: str
+
+    def with_structured_output(self, schema: Any, **kwargs: Any) -> Runnable[LanguageModelInput, Any]:  # noqa: ARG002
+        def verdict(messages: Any) -> dict[str, Any]:
+            text = messages[0]["content"]
+            first, second = (text.partition(f"<{each}>")[2].partition(f"</{each}>")[0] for each in ("first", "second"))
+            assert first
+            assert second
+            score = 1.0 if self.likes == "first" or len(first) > len(second) else 0.0
+            return {"reasoning": "Because.", "score": score}
+
+        return RunnableLambda(verdict)
+
+
+def test_without_a_key_nothing_is_sent(
+    api: Api, experiment: dict[str, Any], capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    experiment["compare"](QUICK, [experiment["sooner"]], NAME)
+    told = capsys.readouterr().out
+    assert [told.count(question[:48]) for question in experiment["QUESTIONS"]] == [1, 1, 1]
+    assert "sooner?" in told
+    assert (api.asked, api.sink.runs) == ([], {})
+    assert not caplog.records
+
+
+@pytest.mark.parametrize(("likes", "score"), [("first", 0.5), ("longer", 1.0)])
+def test_a_verdict_that_turns_with_the_order_is_a_tie(
+    experiment: dict[str, Any], capsys: pytest.CaptureFixture[str], likes: str, score: float
+) -> None:
+    judge = experiment["judge_by"](Judge(likes=likes))
+    experiment["compare"](QUICK, [experiment["better"](judge)], NAME)
+    assert f"{score:.2f}\n" in capsys.readouterr().out
+
+
+@pytest.mark.usefixtures("with_key")
+def test_with_a_key_there_are_a_dataset_two_experiments_and_verdicts(api: Api, experiment: dict[str, Any]) -> None:
+    judge = experiment["judge_by"](Judge(likes="longer"))
+    experiment["compare"](QUICK, [experiment["sooner"], experiment["better"](judge)], NAME)
+    (dataset,) = api.made["datasets"]
+    assert dataset["name"] == NAME
+    assert [each["inputs"]["question"] for each in api.made["examples"]] == list(experiment["QUESTIONS"])
+
+    plain, outline = api.made["sessions"]
+    assert (plain["name"][:6], outline["name"][:8]) == ("plain-", "outline-")
+    (compared,) = api.made["comparative"]
+    assert compared["experiment_ids"] == [outline["id"], plain["id"]]
+
+    assert len(api.scores("seconds")) == 6
+    assert len(api.scores("points")) == len(api.scores("speed_up")) == 3
+    assert api.scores("failed_points") == [0, 0, 0]
+    assert sorted(api.scores("better")) == [0, 0, 0, 1, 1, 1]
+    assert len(api.scores("sooner")) == 6
+
+    models = [run for run in api.sink.of_type("llm") if run["session_name"] == outline["name"]]
+    paths = [api.sink.path(run) for run in models]
+    assert {tuple(path[:2]) for path in paths} == {("Target", "skeleton_of_thought")}, (
+        "one tree; LangSmith names its root"
+    )
+
+
+@pytest.mark.usefixtures("with_key")
+def test_the_dataset_is_made_once(api: Api, experiment: dict[str, Any]) -> None:
+    for _ in range(2):
+        experiment["compare"](QUICK, [experiment["sooner"]], NAME)
+    assert len(api.made["datasets"]) == 1
+    assert len(api.made["examples"]) == 3
+    assert len(api.made["sessions"]) == 4
+
+
+def run_pytest(**environment: str) -> subprocess.CompletedProcess[str]:
+    line = [sys.executable, "-m", "pytest", "-q", "-W", "error", "-p", "no:cacheprovider"]
+    return subprocess.run(
+        [*line, str(EXAMPLES / "test_with_langsmith.py")],
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def test_the_pytest_example_passes_without_langsmith(api: Api) -> None:
+    done = run_pytest(LANGSMITH_TEST_TRACKING="false")
+    assert done.stdout.strip().splitlines()[-1].startswith("2 passed"), done.stdout + done.stderr
+    assert (api.asked, api.sink.runs) == ([], {})
+
+
+@pytest.mark.usefixtures("with_key")
+def test_the_pytest_example_is_an_experiment_in_langsmith(api: Api) -> None:
+    done = run_pytest(LANGSMITH_TRACING="true", LANGSMITH_TEST_SUITE=NAME)
+    assert done.stdout.strip().splitlines()[-1].startswith("2 passed"), done.stdout + done.stderr
+    assert [each["name"] for each in api.made["datasets"]] == [NAME]
+    assert len(api.made["sessions"]) == 1
+    assert {each["inputs"]["question"] for each in api.made["examples"]} == {"How do bees find their way home?"}
+    assert api.scores("pass") == [1, 1]
+    assert [points >= 3 for points in api.scores("points")] == [True, True]
+    roots = {path[0] for path in map(api.sink.path, api.sink.of_type("llm"))}
+    assert roots == {"test_the_answer_has_several_points", "test_the_answer_has_several_points_async"}
