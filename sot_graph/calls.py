@@ -145,6 +145,12 @@ def _overrides(model: BaseChatModel) -> dict[str, Any]:
     if getattr(model, "stream_usage", False) is None:
         # ChatOpenAI leaves token counts out of streams when it has a base URL of its own, unless told.
         changes["stream_usage"] = True
+    headers: dict[str, str] = {}
+    if hasattr(model, "default_headers") and "extra_headers" in (given := getattr(model, "model_kwargs", None) or {}):
+        # A trace tells these with every call's parameters, but not those of the client.
+        headers = given["extra_headers"] or {}
+        changes["model_kwargs"] = {key: value for key, value in given.items() if key != "extra_headers"}
+        changes["default_headers"] = {**(model.default_headers or {}), **headers}
     if hasattr(model, "max_retries"):
         # The graph's retry policy is the one layer that retries: a client that also does multiplies the attempts,
         # out of sight of the trace.
@@ -152,7 +158,7 @@ def _overrides(model: BaseChatModel) -> dict[str, Any]:
         for root, completions in (("root_client", "client"), ("root_async_client", "async_client")):
             # OpenAI's clients are built with the model and keep the number they were given.
             if (client := getattr(model, root, None)) is not None:
-                changes[root] = client.with_options(max_retries=0)
+                changes[root] = client.with_options(max_retries=0, default_headers=headers)
                 changes[completions] = changes[root].chat.completions
     return changes
 

@@ -31,6 +31,7 @@ from sot_graph.display import (
 )
 from sot_graph.editor import edit_outline
 from sot_graph.graph import create_sot_graph
+from sot_graph.tracing import flush_traces
 
 if TYPE_CHECKING:
     from langchain_core.language_models import BaseChatModel
@@ -40,6 +41,8 @@ DEFAULT_MODEL = "openai:gpt-5.5"
 DEMO = "demo"
 WRONG_USE = 2
 THREAD: RunnableConfig = {"configurable": {"thread_id": "ask"}}
+TRACE_SECONDS = 5
+"""How long the end waits for what is on its way to LangSmith, where tracing is on."""
 INTERRUPTED = 130
 """What a shell calls the end by Ctrl-C."""
 
@@ -223,10 +226,17 @@ def _one_line(error: Exception) -> str:
     return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
 
 
-def main() -> None:
+def main() -> NoReturn:
     """Run the command line."""
     try:
         app()
+    except SystemExit as end:
+        code = end.code
     except OSError as error:  # standard output is closed or full
         errors.print(f"sot-graph: {error}", style="red", markup=False)
-        sys.exit(1)
+        code = 1
+    if not flush_traces(TRACE_SECONDS):
+        errors.print(f"sot-graph: LangSmith did not take all of the trace in {TRACE_SECONDS} s.", style="yellow")
+        # Its client's threads would keep the process until they have tried everything.
+        os._exit(code if isinstance(code, int) else 1)
+    sys.exit(code)

@@ -28,6 +28,7 @@ from sot_graph.safety import encodable, storable
 from sot_graph.skeleton import Skeleton
 from sot_graph.state import SotInput, SotOutput, SotState
 from sot_graph.streaming import stoppable
+from sot_graph.tracing import OWN_PART, Way
 
 SotGraph = CompiledStateGraph[SotState, None, SotInput, SotOutput]
 
@@ -164,6 +165,7 @@ def create_sot_graph(  # noqa: PLR0913 - one option each, keyword-only
             max_points,
             lead,
         ),
+        trace_policy=OWN_PART,
     )
     if lead:
         builder.add_node(
@@ -172,6 +174,7 @@ def create_sot_graph(  # noqa: PLR0913 - one option each, keyword-only
             retry_policy=retry,
             error_handler=cast("Any", skip_opening),  # the same
             cache_policy=keyed(cache_policy, writer, system, ("question", "messages", "outline")),
+            trace_policy=OWN_PART,
         )
         builder.add_edge(START, "lead")
     expand = Expand(_expander(expander) or writer, system_prompt=system, headings=headings, muted=merge is not None)
@@ -182,19 +185,20 @@ def create_sot_graph(  # noqa: PLR0913 - one option each, keyword-only
         error_handler=cast("Any", expand.keep_failure),  # add_node has no type for a handler that takes the error
         cache_policy=keyed(cache_policy, writer, system, ("index", "outline", "context"), repr(expander)),
     )
-    builder.add_node("direct", Direct(writer, system_prompt=system), retry_policy=retry)
+    builder.add_node("direct", Direct(writer, system_prompt=system), retry_policy=retry, trace_policy=OWN_PART)
     builder.add_node(
         "merge",
         Merge(_runnable("merge", merge), headings=headings, keep=on_error == "keep"),
         retry_policy=retry,
+        trace_policy=OWN_PART,
     )
     builder.add_edge(START, "skeleton")
     if review:
-        builder.add_node("review", Review(max_points))
-        builder.add_conditional_edges("skeleton", review_outline, ["review", "direct"])
-        builder.add_conditional_edges("review", after_review, ["expand", "skeleton"])
+        builder.add_node("review", Review(max_points), trace_policy=OWN_PART)
+        builder.add_conditional_edges("skeleton", Way(review_outline), ["review", "direct"])
+        builder.add_conditional_edges("review", Way(after_review), ["expand", "skeleton"])
     else:
-        builder.add_conditional_edges("skeleton", dispatch_points, ["expand", "direct"])
+        builder.add_conditional_edges("skeleton", Way(dispatch_points), ["expand", "direct"])
     builder.add_edge("expand", "merge")
     builder.add_edge("merge", END)
     builder.add_edge("direct", END)

@@ -21,9 +21,11 @@ class Sink:
         self.runs: dict[str, dict[str, Any]] = {}
         self.received = b""
         self.encodings: set[str | None] = set()
-        self.api: Callable[[str, str, bytes], Any] | None = (
-            None  # answers what is asked besides; None: it does not know
-        )
+        self.api: Callable[[str, str, bytes], Any] | None = None
+        """Answers what is asked besides; None for what it does not know."""
+        self.open = threading.Event()
+        """Whether it answers; while it does not, whoever sends something waits."""
+        self.open.set()
         self.client = Client(url, api_key="lsv2-test-key")
         self.client.info  # noqa: B018 - asked for now, or the first runs come as they would without it
 
@@ -52,6 +54,30 @@ class Sink:
         """Every run, in the order in which they began."""
         self.client.flush()
         return sorted(self.runs.values(), key=lambda run: str(run["dotted_order"]))
+
+    def tree(self, *keys: str) -> str:
+        """The runs below one another: names, types, tags, and those keys of the metadata that begin with one of these.
+
+        Runs side by side stand in the order of steps, points and attempts; the engine's own tags are left out.
+        """
+        runs = self.all_runs()
+        lines = []
+
+        def order(run: dict[str, Any]) -> tuple[Any, ...]:
+            told = run["extra"]["metadata"]
+            place = told.get("langgraph_step", 0), (run.get("inputs") or {}).get("index", 0), run["dotted_order"]
+            return (*place[:1], run["name"].startswith("__"), *place[1:])
+
+        def add(parent: str | None, depth: int) -> None:
+            for run in sorted((run for run in runs if run.get("parent_run_id") == parent), key=order):
+                tags = [tag for tag in sorted(run["tags"]) if ":step:" not in tag and tag != "nostream"]
+                told = [key for key in sorted(run["extra"]["metadata"]) if key.startswith(keys)]
+                failed = " FAILED" if run.get("error") else ""
+                lines.append(f"{'  ' * depth}{run['name']} ({run['run_type']}) {tags} {{{', '.join(told)}}}{failed}")
+                add(run["id"], depth + 1)
+
+        add(None, 0)
+        return "\n".join(lines).replace("'", "")
 
     def of_type(self, run_type: str) -> list[dict[str, Any]]:
         return [run for run in self.all_runs() if run["run_type"] == run_type]
@@ -103,7 +129,9 @@ def langsmith_sink() -> Iterator[Sink]:
             if self.path != "/runs/multipart" and sink.api:
                 self._answer(sink.api(self.command, self.path, _body(self)))
                 return
-            sink.take(_body(self), self.headers["Content-Encoding"], self.headers["Content-Type"])
+            body = _body(self)
+            sink.open.wait(30)
+            sink.take(body, self.headers["Content-Encoding"], self.headers["Content-Type"])
             self._answer({})
 
         def do_PATCH(self) -> None:

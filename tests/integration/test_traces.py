@@ -1,20 +1,31 @@
 """What arrives at LangSmith: the real client, and a loopback server in LangSmith's place."""
 
+import json
+import os
+import subprocess
+import sys
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
+import openai
 import pytest
+from langchain.agents import create_agent
+from langchain_core.messages import AIMessage, HumanMessage
+from langchain_core.tracers.langchain import wait_for_all_tracers
 from langgraph.graph import START, MessagesState, StateGraph
 from langgraph.types import RetryPolicy
 
-from sot_graph import create_sot_graph
-from tests.fake_openai import TITLES, Asked, FakeOpenAI, Reply, usual
+from sot_graph import SkeletonOfThoughtMiddleware, create_sot_graph, create_sot_tool
+from tests.agents import OUTLINED, calling, playing
+from tests.fake_openai import TITLES, Asked, FakeOpenAI, Reply, outline_json, usual
 from tests.integration.conftest import Run
 from tests.langsmith_sink import Sink, langsmith_sink
 
 KEY = "sk-test-key"
 QUESTION = {"messages": [{"role": "user", "content": "How can I sleep better?"}]}
 QUICK = RetryPolicy(initial_interval=0.001, jitter=False)
+TWICE = RetryPolicy(initial_interval=0.001, jitter=False, max_attempts=2)
 
 
 @pytest.fixture
@@ -92,10 +103,163 @@ async def test_no_key_is_in_a_trace(server: FakeOpenAI, run: Run, sink: Sink, mo
     )
     server.url = server.url.replace("://", "://user:url-secret-1@")
     headers = {"x-auth": "header-secret-1", "user-agent": "tests"}
-    model = server.model(default_headers=headers)
+    more = {"extra_headers": {"x-more": "header-secret-2"}}
+    model = server.model(default_headers=headers, model_kwargs=more)
     await run(create_sot_graph(model, on_error="keep"), QUESTION, {"callbacks": [sink.tracer()]})
     assert len(sink.of_type("llm")) == 5
     assert b"Wrong key" in sink.received
-    assert {asked.headers["x-auth"] for asked in server.asked} == {"header-secret-1"}, "the calls have it"
-    for secret in (KEY, "header-secret-1", "url-secret-1", "env-secret-value-1", "lsv2-test-key"):
+    for name, value in {"x-auth": "header-secret-1", "x-more": "header-secret-2"}.items():
+        assert {asked.headers[name] for asked in server.asked} == {value}, "the calls have it"
+    for secret in (KEY, "header-secret-1", "header-secret-2", "url-secret-1", "env-secret-value-1", "lsv2-test-key"):
         assert secret.encode() not in sink.received
+
+
+FIVE = [*TITLES, "No screens in bed"]
+TREE = """
+parent (chain) [mine] {customer, ls_integration}
+  write (chain) [mine] {customer, ls_integration}
+    skeleton_of_thought (chain) [mine] {customer, ls_integration, sot_graph_version}
+      skeleton (chain) [mine] {customer, ls_integration, sot_graph_version}
+        skeleton outline (llm) [mine, sot:skeleton] MODEL
+        skeleton parser (chain) [mine, sot:skeleton] PARSER
+      expand (chain) [mine] {customer, ls_integration, sot_graph_version}
+        expand 1: Regular sleep hours (llm) [mine, sot:expand] POINT
+      expand (chain) [mine] {customer, ls_integration, sot_graph_version} FAILED
+        expand 2: A dark room (llm) [mine, sot:expand] POINT FAILED
+      expand (chain) [mine] {customer, ls_integration, sot_graph_version} FAILED
+        expand 2: A dark room (llm) [mine, sot:expand] POINT FAILED
+      expand (chain) [mine] {customer, ls_integration, sot_graph_version}
+        expand 3: Less evening caffeine (llm) [mine, sot:expand] POINT
+      expand (chain) [mine] {customer, ls_integration, sot_graph_version}
+        expand 4: Daily exercise (llm) [mine, sot:expand] POINT
+      expand (chain) [mine] {customer, ls_integration, sot_graph_version}
+        expand 5: No screens in bed (llm) [mine, sot:expand] POINT
+      __error_handler__expand (chain) [mine] {customer, ls_integration, sot_graph_version}
+      merge (chain) [mine] {customer, ls_integration, sot_graph_version}
+"""
+CALL = "customer, ls_integration, ls_model_name, ls_model_type, ls_provider, ls_temperature"
+MODEL = f"{{{CALL}, sot_attempt, sot_graph_version, sot_stage}}"
+PARSER = "{customer, ls_integration, sot_attempt, sot_graph_version, sot_stage}"
+POINT = f"{{{CALL}, sot_attempt, sot_graph_version, sot_point, sot_stage, sot_title}}"
+
+
+async def test_the_whole_tree_of_a_run_with_a_kept_failure(server: FakeOpenAI, run: Run, sink: Sink) -> None:
+    def script(asked: Asked) -> Reply:
+        if asked.stage == "skeleton":
+            return Reply(outline_json(FIVE))
+        return Reply(status=500) if asked.title == FIVE[1] else usual(asked)
+
+    server.script = script
+    builder = StateGraph(MessagesState)
+    builder.add_node("write", create_sot_graph(server.model(), on_error="keep", retry_policy=TWICE))
+    builder.add_edge(START, "write")
+    config = {"callbacks": [sink.tracer()], "tags": ["mine"], "metadata": {"customer": 7}}
+    await run(builder.compile(name="parent"), QUESTION, config)  # type: ignore[arg-type]  # a plain dict
+    told = TREE.strip().replace("MODEL", MODEL).replace("PARSER", PARSER).replace("POINT", POINT)
+    assert sink.tree("customer", "ls_", "sot_") == told
+
+
+async def test_the_conversation_is_told_no_more_often_than_needed(server: FakeOpenAI, run: Run, sink: Sink) -> None:
+    """By the graph's own run, and by each model run, which was given it."""
+    messages = [HumanMessage("A long report."), AIMessage("I have read it."), *QUESTION["messages"]]
+    graph = create_sot_graph(server.model(), lead=True)
+    await run(graph, {"messages": messages}, {"callbacks": [sink.tracer()]})
+    telling = Counter(each["name"] for each in sink.all_runs() if "A long report." in json.dumps(each["inputs"]))
+    models = [each["name"] for each in sink.of_type("llm")]
+    assert telling == Counter(["skeleton_of_thought", *models])
+    (skeleton,) = (each for each in sink.all_runs() if each["name"] == "skeleton")
+    assert [message["content"] for message in skeleton["inputs"]["messages"]] == ["How can I sleep better?"]
+
+
+async def test_it_is_one_tree_in_an_agents_tool(server: FakeOpenAI, run: Run, sink: Sink) -> None:
+    tool = create_sot_tool(create_sot_graph(server.model()))
+    playing(server, calling((tool.name, {"question": "Why sleep?"})), Reply("There you are."))
+    agent = create_agent(server.model(), [tool], name="clerk")
+    await run(agent, QUESTION, {"callbacks": [sink.tracer()]})
+    above = ["clerk", "tools", tool.name, "skeleton_of_thought"]
+    assert paths_above(sink, "expand 2") == [*above, "expand"]
+    assert paths_above(sink, "skeleton outline") == [*above, "skeleton"]
+
+
+async def test_it_is_one_tree_in_the_middleware(server: FakeOpenAI, run: Run, sink: Sink) -> None:
+    playing(server, OUTLINED)
+    agent = create_agent(server.model(), middleware=[SkeletonOfThoughtMiddleware(server.model())], name="clerk")
+    await run(agent, QUESTION, {"callbacks": [sink.tracer()]})
+    assert {sink.path(each)[0] for each in sink.all_runs()} == {"clerk"}
+    assert paths_above(sink, "expand 2")[-2:] == ["skeleton_of_thought", "expand"]
+
+
+def paths_above(sink: Sink, name: str) -> list[str]:
+    """The names of the runs above the only model run whose name begins like this."""
+    (found,) = (each for each in sink.of_type("llm") if each["name"].startswith(name))
+    return sink.path(found)[:-1]
+
+
+async def test_a_key_in_the_skeletons_error_is_not_told(server: FakeOpenAI, run: Run, sink: Sink) -> None:
+    server.script = lambda _: Reply(status=401, message=f"Wrong key: {KEY}")
+    with pytest.raises(openai.AuthenticationError):
+        await run(create_sot_graph(server.model()), QUESTION, {"callbacks": [sink.tracer()]})
+    sink.client.flush()
+    assert b"Wrong key" in sink.received
+    assert KEY.encode() not in sink.received
+
+
+async def test_an_answer_does_not_wait_for_langsmith(server: FakeOpenAI, run: Run, sink: Sink) -> None:
+    sink.open.clear()
+    answer = await run(create_sot_graph(server.model()), QUESTION, {"callbacks": [sink.tracer()]})
+    assert answer["answer"]
+    assert not sink.runs
+    sink.open.set()
+    assert len(sink.all_runs()) == 13
+
+
+async def test_without_tracing_nothing_is_sent(
+    server: FakeOpenAI, run: Run, sink: Sink, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in at(sink).items():
+        monkeypatch.setenv(name, value)
+    await run(create_sot_graph(server.model()), QUESTION)
+    wait_for_all_tracers()
+    assert not sink.received
+
+
+def at(sink: Sink) -> dict[str, str]:
+    return {"LANGSMITH_ENDPOINT": sink.client.api_url, "LANGSMITH_API_KEY": "lsv2-test-key"}
+
+
+def ask(**environment: str) -> subprocess.CompletedProcess[str]:
+    """The command line, as a process of its own."""
+    return subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            "from sot_graph.cli import main; main()",
+            "ask",
+            "--model",
+            "demo",
+            "How can I sleep better?",
+        ],
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize("tracing", ["true", "false"])
+def test_the_command_line_sends_all_before_it_ends(sink: Sink, tracing: str) -> None:
+    done = ask(**at(sink), LANGSMITH_TRACING=tracing)
+    assert (done.returncode, len(done.stderr.splitlines())) == (0, 1), done.stderr
+    assert all(each.get("end_time") for each in sink.runs.values())
+    names = {each["name"] for each in sink.runs.values()}
+    assert ({"skeleton_of_thought", "merge"} <= names) if tracing == "true" else not names
+
+
+def test_the_command_line_does_not_hang_on_langsmith(sink: Sink) -> None:
+    sink.open.clear()
+    done = ask(**at(sink), LANGSMITH_TRACING="true")
+    assert done.returncode == 0
+    assert done.stdout.strip()
+    assert "LangSmith did not take all of the trace" in done.stderr.splitlines()[-1]
+    assert not sink.runs, "it has not waited until there was an answer"
