@@ -205,6 +205,10 @@ def _arguments(schema: dict[str, Any], question: str) -> dict[str, Any] | None:
     """What the demo gives to a tool; None where it does not understand the tool, or the question does not suit it."""
     properties = schema.get("properties", {})
     required = schema.get("required", [])
+    if choices := {name: each["enum"] for name, each in properties.items() if "enum" in each}:
+        # A judge's form, say: any choice, and always the same for the same text.
+        chosen = {name: among[_number(name + question) % len(among)] for name, among in choices.items()}
+        return {**dict.fromkeys(required, "This is the demo model, which throws dice."), **chosen}
     if "outline" in properties and _IN_ONE_GO.search(question):
         return None
     if required == ["outline"]:
@@ -220,17 +224,24 @@ def demo_text(messages: Sequence[BaseMessage]) -> str:
     index, title = _point_in(instruction)
     results = [f"{m.name}: “{_short(m.text, 200)}”" for m in _since_question(messages) if isinstance(m, ToolMessage)]
     if index:
-        text = _TEXTS[(_number(question) + index) % len(_TEXTS)]
-        text = " ".join(text.split()).replace("{title}", title)
+        text = _point_text(question, index, title)
         return " ".join([text, "It would build on what the tools gave:", *results]) if results else text
     if results:
         return "\n\n".join(
             ["This is what the tools gave to the demo model. A real one would answer from it.", *results]
         )
+    if not _IN_ONE_GO.search(question):
+        titles = enumerate(demo_titles(question), start=1)
+        return "\n\n".join(_point_text(question, index, title) for index, title in titles)
     return (
         f"Placeholder by the demo model, in one piece: an outline would not help with “{_short(question)}”. "
         "A real model would answer it here, in a single call."
     )
+
+
+def _point_text(question: str, index: int, title: str) -> str:
+    text = _TEXTS[(_number(question) + index) % len(_TEXTS)]
+    return " ".join(text.split()).replace("{title}", title)
 
 
 def _call_pieces(name: str, arguments: str) -> list[AIMessageChunk]:
