@@ -131,7 +131,7 @@ def timeline_svg(sot: dict[str, Any], question: str) -> str:
         *_legend(height - 18),
     ]
     box = svg.ViewBoxSpec(0, 0, WIDTH, height)
-    return str(svg.SVG(width=WIDTH, height=height, viewBox=box, extra={"role": "img"}, elements=elements))
+    return str(svg.SVG(width=WIDTH, height=height, viewBox=box, elements=elements))
 
 
 def timeline_html(sot: dict[str, Any], question: str) -> str:
