@@ -4,7 +4,9 @@ import asyncio
 import json
 import os
 import sys
+from collections.abc import Callable
 from contextlib import nullcontext
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 from langchain_core.runnables import RunnableConfig
@@ -31,6 +33,7 @@ from sot_graph.display import (
 )
 from sot_graph.editor import edit_outline
 from sot_graph.graph import create_sot_graph
+from sot_graph.timeline import timeline_text
 
 if TYPE_CHECKING:
     from langchain_core.language_models import BaseChatModel
@@ -90,9 +93,16 @@ def ask(  # noqa: PLR0913 - one option each, keyword-only
         bool, typer.Option("--watch", help="Show all points at once while they are being written; the answer after.")
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print answer, points and usage as JSON.")] = False,
+    timeline: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE", help="Draw what ran when, into a file that ends in .svg or .html; -: on standard error."
+        ),
+    ] = None,
 ) -> None:
     """Answer a question. The answer goes to standard output, everything else to standard error."""
     text = _question(question)
+    draw_timeline = _timeline(timeline)
     chat_model = _model(model, base_url)
     try:
         graph = create_sot_graph(
@@ -121,8 +131,13 @@ def ask(  # noqa: PLR0913 - one option each, keyword-only
         write(escaped(json.dumps(_as_json(text, answer), ensure_ascii=False, indent=2)) + "\n")
     errors.print(closing_line(answer), style="dim", markup=False)
     failed = [point for point in answer["points"] if point["status"] == "failed"]
-    if failed:
-        fail("; ".join(f"point {p['index']} ({p['title']}) could not be written: {p['error']}" for p in failed))
+    problems = [f"point {p['index']} ({p['title']}) could not be written: {p['error']}" for p in failed]
+    try:
+        draw_timeline(answer["messages"][-1].response_metadata["sot"], text)
+    except OSError as error:
+        problems.append(f"the timeline could not be written: {_one_line(error)}")
+    if problems:
+        fail("; ".join(problems))
 
 
 @app.command()
@@ -140,6 +155,23 @@ def _question(question: str | None) -> str:
     if not question or not question.strip():
         fail("the question is blank.", WRONG_USE)
     return question.strip()
+
+
+def _timeline(where: str | None) -> Callable[[dict[str, Any], str], object]:
+    """What draws an answer's timeline; what cannot work is refused, before any model is asked."""
+    if where is None:
+        return lambda _sot, _question: None
+    if where == "-":
+        return lambda sot, _question: errors.print(timeline_text(sot, errors.width))
+    path = Path(where)
+    if path.suffix.lower() not in {".svg", ".html"} or path.is_dir():
+        fail("--timeline takes a file that ends in .svg or .html, or - to draw on standard error.", WRONG_USE)
+    if not path.parent.is_dir():
+        fail(f"--timeline takes a file in a folder that is there; {path.parent} is none.", WRONG_USE)
+    from sot_graph.picture import timeline_html, timeline_svg  # noqa: PLC0415 - slow, and needed only here
+
+    drawn = timeline_svg if path.suffix.lower() == ".svg" else timeline_html
+    return lambda sot, question: path.write_text(drawn(sot, question), encoding="utf-8")
 
 
 def _model(name: str | None, base_url: str | None) -> "str | BaseChatModel":

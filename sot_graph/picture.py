@@ -12,9 +12,9 @@ from sot_graph.display import harmless
 from sot_graph.timeline import Row, Timeline, duration, fit, one_line, read_timeline, ticks
 from sot_graph.usage import total_usage
 
-WIDTH, TOP, FOOT, ROW, BAR = 980, 88, 44, 22, 12
+WIDTH, TOP, FOOT, ROW, BAR = 1000, 88, 44, 22, 12
 """The picture's width, the room above and below the rows, and the heights of a row and of its bars."""
-NUMBER, TITLE, LEFT, RIGHT, TIME, TOKENS, NOTE = 32, 40, 268, 620, 690, 814, 826
+NUMBER, TITLE, LEFT, RIGHT, TIME, TOKENS, NOTE = 34, 42, 270, 620, 688, 810, 822
 """Where the columns begin, and where those of figures end; the bars stand from `LEFT` to `RIGHT`."""
 LETTER, SAMPLE = 7.3, 26
 """A letter's width, and that of a shape in the legend."""

@@ -14,7 +14,7 @@ from sot_graph.usage import total_usage
 
 STAGES = ("agent", "skeleton", "lead", "expand", "direct", "merge")
 STYLES = {"call": "cyan", "retry": "yellow", "failed": "red"}
-LEGEND = "▸ critical path {critical}, ░ waits, ▒ before the first token, █ after it, ✗ failed"
+LEGEND = ("░ waits", "▒ before the first token", "█ after it", "✗ failed")
 
 
 @dataclass
@@ -145,18 +145,19 @@ def timeline_text(sot: dict[str, Any], width: int) -> Text:
     """
     run = read_timeline(sot)
     figures = _figures(run.rows)
-    room = min(max((Text(row.title).cell_len for row in run.rows), default=0), width // 4)
+    room = min(max((Text(row.title).cell_len for row in run.rows), default=0), width // 5)
     before = room + len("▸ 10 ") + 1
-    cells = max(width // 3, width - before - max(map(len, figures), default=0))
+    cells = max(width // 4, width - before - max(map(len, figures), default=0))
     lines = [Text(" " * before + _scale(run, cells), "dim")]
     for row, figure in zip(run.rows, figures, strict=True):
         name = f"{'▸' if row.is_critical else ' '} {row.index or '':>2} {fit(row.title, room, pad=True)} "
         lines.append(Text.assemble(name, _bar(row, run, cells), (figure, "red" if row.status == "failed" else "dim")))
     for line in lines:
         line.truncate(width, overflow="ellipsis")
-    legend = LEGEND.format(critical=duration(sot["critical_path_seconds"]))
-    told = textwrap.wrap(f"{legend}, {run.paused}" if run.paused else legend, width)
-    return Text("\n").join([*lines, Text("\n".join(told), "dim")])
+    legend = [f"▸ critical path {duration(sot['critical_path_seconds'])}", *LEGEND, *[run.paused] * bool(run.pauses)]
+    whole = ", ".join(part.replace(" ", "\u00a0") for part in legend)  # lines are not broken within a part
+    told = "\n".join(textwrap.wrap(whole, width)).replace("\u00a0", " ")
+    return Text("\n").join([*lines, Text(told, "dim")])
 
 
 def ticks(span: float, most: int) -> list[float]:
@@ -231,22 +232,24 @@ def _figures(rows: list[Row]) -> list[str]:
 
 def _bar(row: Row, run: Timeline, cells: int) -> Text:
     signs, styles = [" "] * cells, [""] * cells
+    crosses = []
     for attempt in row.attempts:
         times = (attempt.began, attempt.sent, attempt.first or attempt.sent, attempt.ended)
         began, sent, first, ended = (min(cells - 1, floor(run.share(at) * cells)) for at in times)
         for cell in range(began, ended + 1):
             signs[cell] = "░" if cell < sent else "▒" if cell < first else "█"
             styles[cell] = STYLES[attempt.kind]
-        if attempt.error is not None:
-            signs[ended] = "✗"
+        crosses += [] if attempt.error is None else [ended]
+    for cell in crosses:  # above the attempt that follows
+        signs[cell], styles[cell] = "✗", STYLES["failed"]
     return Text.assemble(*zip(signs, styles, strict=True))
 
 
 def _scale(run: Timeline, cells: int) -> str:
     """Round seconds above the bars."""
     line = ""
-    for tick in ticks(run.span, max(1, cells // 8)):
+    for tick in ticks(run.span, max(1, cells // 6)):
         at = floor(run.share(tick) * cells)
         if len(line) <= at <= cells - len("10 s"):
-            line = f"{line:<{at}}{tick:g} s"
+            line = f"{line:<{at}}{tick:g} s "
     return line
