@@ -1,21 +1,33 @@
-"""The command line: `sot-graph ask` and `sot-graph draw`."""
+"""The command line: `sot-graph ask`, `compare` and `draw`."""
 
 import asyncio
 import json
 import os
 import sys
+from collections.abc import Callable
 from contextlib import nullcontext
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
 
 from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.memory import InMemorySaver
 
-try:
-    import typer
-    from rich.console import Console
-except ImportError as error:  # pragma: no cover - the tests have the extra
-    sys.exit(f"sot-graph needs its extra `cli` ({error}): pip install 'sot-graph[cli]'")
+# First, because it says what to install where a package is missing.
+from sot_graph.terminal import (  # isort: skip
+    DEFAULT_MODEL,
+    DEMO,
+    INTERRUPTED,
+    WRONG_USE,
+    choose_model,
+    errors,
+    fail,
+    one_line,
+)
 
+import typer
+from rich.console import Console
+
+from sot_graph.cli_compare import compare_answers
 from sot_graph.demo import DemoChatModel
 from sot_graph.display import (
     Board,
@@ -31,21 +43,12 @@ from sot_graph.display import (
 )
 from sot_graph.editor import edit_outline
 from sot_graph.graph import create_sot_graph
+from sot_graph.timeline import timeline_text
 from sot_graph.tracing import flush_traces
 
-if TYPE_CHECKING:
-    from langchain_core.language_models import BaseChatModel
-
-DEFAULT_MODEL = "openai:gpt-5.5"
-"""The model when nothing is said but a key for OpenAI is there."""
-DEMO = "demo"
-WRONG_USE = 2
 THREAD: RunnableConfig = {"configurable": {"thread_id": "ask"}}
 TRACE_SECONDS = 5
 """How long the end waits for what is on its way to LangSmith, where tracing is on."""
-INTERRUPTED = 130
-"""What a shell calls the end by Ctrl-C."""
-
 app = typer.Typer(
     name="sot-graph",
     help="Skeleton-of-Thought: an outline first, then all its points at once.",
@@ -53,14 +56,6 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-errors = Console(stderr=True, highlight=False)
-errors.soft_wrap = not errors.is_terminal  # a log has no width
-
-
-def fail(line: str, exit_code: int = 1) -> NoReturn:
-    """End with one readable line on standard error."""
-    errors.print(f"sot-graph: {harmless(line)}", style="red", markup=False)
-    raise typer.Exit(exit_code)
 
 
 @app.command()
@@ -93,10 +88,17 @@ def ask(  # noqa: PLR0913 - one option each, keyword-only
         bool, typer.Option("--watch", help="Show all points at once while they are being written; the answer after.")
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print answer, points and usage as JSON.")] = False,
+    timeline: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE", help="Draw what ran when, into a file that ends in .svg or .html; -: on standard error."
+        ),
+    ] = None,
 ) -> None:
     """Answer a question. The answer goes to standard output, everything else to standard error."""
     text = _question(question)
-    chat_model = _model(model, base_url)
+    draw_timeline = _timeline(timeline)
+    chat_model = choose_model(model, base_url)
     try:
         graph = create_sot_graph(
             chat_model,
@@ -109,23 +111,31 @@ def ask(  # noqa: PLR0913 - one option each, keyword-only
             checkpointer=InMemorySaver() if review else None,
         )
     except (ImportError, ValueError) as error:  # no such model, or its package is not installed
-        fail(_one_line(error), WRONG_USE)
+        fail(one_line(error), WRONG_USE)
     except Exception as error:  # noqa: BLE001 - a client refuses to be made in a way of its own
-        fail(_one_line(error))
+        fail(one_line(error))
     try:
         answer = asyncio.run(_answer(graph, text, max_points, watch=watch, as_json=as_json))
     except KeyboardInterrupt:
         fail("stopped.", INTERRUPTED)
     except Exception as error:  # noqa: BLE001 - a person reads one line, whatever it was
-        fail(_one_line(error))
+        fail(one_line(error))
     if answer is None:
         fail("stopped: the outline is empty.")
     if as_json:
         write(escaped(json.dumps(_as_json(text, answer), ensure_ascii=False, indent=2)) + "\n")
     errors.print(closing_line(answer), style="dim", markup=False)
     failed = [point for point in answer["points"] if point["status"] == "failed"]
-    if failed:
-        fail("; ".join(f"point {p['index']} ({p['title']}) could not be written: {p['error']}" for p in failed))
+    problems = [f"point {p['index']} ({p['title']}) could not be written: {p['error']}" for p in failed]
+    try:
+        draw_timeline(answer["messages"][-1].response_metadata["sot"], text)
+    except OSError as error:
+        problems.append(f"the timeline could not be written: {one_line(error)}")
+    if problems:
+        fail("; ".join(problems))
+
+
+app.command("compare")(compare_answers)
 
 
 @app.command()
@@ -145,25 +155,21 @@ def _question(question: str | None) -> str:
     return question.strip()
 
 
-def _model(name: str | None, base_url: str | None) -> "str | BaseChatModel":
-    """The model to ask: the one that is named, else OpenAI's where there is a key, else the demo."""
-    if base_url is not None:
-        if name is None:
-            fail("--base-url needs --model: which of the server's models?", WRONG_USE)
-        from langchain_openai import ChatOpenAI  # noqa: PLC0415 - slow, and needed only here
+def _timeline(where: str | None) -> Callable[[dict[str, Any], str], object]:
+    """What draws an answer's timeline; what cannot work is refused, before any model is asked."""
+    if where is None:
+        return lambda _sot, _question: None
+    if where == "-":
+        return lambda sot, _question: errors.print(timeline_text(sot, errors.width))
+    path = Path(where)
+    if path.suffix.lower() not in {".svg", ".html"} or path.is_dir():
+        fail("--timeline takes a file that ends in .svg or .html, or - to draw on standard error.", WRONG_USE)
+    if not path.parent.is_dir():
+        fail(f"--timeline takes a file in a folder that is there; {path.parent} is none.", WRONG_USE)
+    from sot_graph.picture import timeline_html, timeline_svg  # noqa: PLC0415 - slow, and needed only here
 
-        # Local servers want some key and check none.
-        key = os.environ.get("OPENAI_API_KEY") or "none"
-        return ChatOpenAI(model=name.removeprefix("openai:"), base_url=base_url, api_key=key)
-    if name is None and os.environ.get("OPENAI_API_KEY"):
-        name = DEFAULT_MODEL
-    if name is None:
-        errors.print(
-            "No model is configured (--model, SOT_MODEL or OPENAI_API_KEY): this is the offline demo, and its text a "
-            "placeholder.",
-            style="yellow",
-        )
-    return DemoChatModel() if name in {None, DEMO} else name
+    drawn = timeline_svg if path.suffix.lower() == ".svg" else timeline_html
+    return lambda sot, question: path.write_text(drawn(sot, question), encoding="utf-8")
 
 
 async def _answer(graph: Any, question: str, max_points: int, *, watch: bool, as_json: bool) -> dict[str, Any] | None:
@@ -218,12 +224,6 @@ def _as_json(question: str, answer: dict[str, Any]) -> dict[str, Any]:
         "usage": message.usage_metadata,
         "sot": message.response_metadata["sot"],
     }
-
-
-def _one_line(error: Exception) -> str:
-    """An error as one readable line."""
-    lines = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
 
 
 def main() -> NoReturn:

@@ -13,7 +13,9 @@ from langchain_core.messages import AIMessageChunk
 from langchain_core.messages.ai import UsageMetadata
 from typing_extensions import TypedDict
 
+from sot_graph.calls import counted
 from sot_graph.graph import SotGraph
+from sot_graph.judge import Verdict
 from sot_graph.safety import describe, hide_in, secrets_of
 
 
@@ -49,7 +51,7 @@ class Comparison(Question):
     """What it was asked with; results of different settings do not go together."""
     plain: Answer
     sot: Answer
-    verdict: dict[str, Any] | None
+    verdict: Verdict | None
     """What a judge said of the two; see `sot_graph.judge`."""
 
 
@@ -107,9 +109,9 @@ def read_results(path: Path) -> dict[str, Comparison]:
     return results
 
 
-def is_answered(result: Comparison | None) -> bool:
+def is_answered(result: Comparison) -> bool:
     """Whether both ways gave an answer; else the question is asked again."""
-    return result is not None and not (result["plain"]["error"] or result["sot"]["error"])
+    return not (result["plain"]["error"] or result["sot"]["error"])
 
 
 async def compare(
@@ -158,7 +160,7 @@ Piece = tuple[str, dict[str, Any]]
 async def plain_pieces(model: BaseChatModel, question: str) -> AsyncGenerator[Piece, None]:
     """Stream the plain answer."""
     whole: AIMessageChunk | None = None
-    async for piece in model.astream(question):
+    async for piece in counted(model).astream(question):
         chunk = piece if isinstance(piece, AIMessageChunk) else AIMessageChunk(content=piece.content)
         whole = chunk if whole is None else whole + chunk
         yield chunk.text, {}
@@ -241,5 +243,5 @@ async def run_all(
         async with asyncio.TaskGroup() as tasks:
             for task in work:
                 tasks.create_task(one(task))
-    except* OSError as errors:
-        raise errors.exceptions[0] from None
+    except ExceptionGroup as group:
+        raise group.exceptions[0] from None

@@ -232,7 +232,8 @@ def demo_text(messages: Sequence[BaseMessage]) -> str:
         )
     if not _IN_ONE_GO.search(question):
         titles = enumerate(demo_titles(question), start=1)
-        return "\n\n".join(_point_text(question, index, title) for index, title in titles)
+        # Other texts than an answer by an outline has, or the two could not be told apart.
+        return "\n\n".join(_point_text(question, index + 1, title) for index, title in titles)
     return (
         f"Placeholder by the demo model, in one piece: an outline would not help with “{_short(question)}”. "
         "A real model would answer it here, in a single call."

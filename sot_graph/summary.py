@@ -64,8 +64,8 @@ def figures(results: Sequence[Comparison], prices: Prices | None = None) -> dict
     Returns:
         `questions` (how many), `direct` (how many the graph answered without an outline), `failed_points`, `speed_up`
         (the plain answer's seconds divided by the other's) and, for `plain` and `sot`, `seconds`,
-        `first_text_seconds`, `input_tokens`, `output_tokens` and `cost`; each as `median`, `low` and `high` (the
-        quartiles), or None where nobody told.
+        `first_text_seconds`, `input_tokens`, `output_tokens`, `tokens` and `cost`; each as `median`, `low` and `high`
+        (the quartiles), or None where nobody told.
     """
     sots = [result["sot"] for result in results]
     return {
@@ -79,7 +79,7 @@ def figures(results: Sequence[Comparison], prices: Prices | None = None) -> dict
 
 
 def _taken(answers: Sequence[Answer], prices: Prices | None) -> dict[str, Any]:
-    def tokens(key: Literal["input_tokens", "output_tokens"]) -> dict[str, float] | None:
+    def tokens(key: Literal["input_tokens", "output_tokens", "total_tokens"]) -> dict[str, float] | None:
         return spread([answer["usage"] and answer["usage"][key] for answer in answers])
 
     return {
@@ -87,6 +87,7 @@ def _taken(answers: Sequence[Answer], prices: Prices | None) -> dict[str, Any]:
         "first_text_seconds": spread([answer["first_text_seconds"] for answer in answers]),
         "input_tokens": tokens("input_tokens"),
         "output_tokens": tokens("output_tokens"),
+        "tokens": tokens("total_tokens"),
         "cost": spread(prices.cost(answer["usage"]) for answer in answers) if prices else None,
     }
 
@@ -126,19 +127,13 @@ Rows = list[list[str]]
 def time_rows(summary: Mapping[str, Any]) -> Rows:
     """The figures as a table, with a line for each category."""
     with_cost = any(group["sot"]["cost"] for group in summary["groups"].values())
-    head = ["", "questions", "plain s", "SoT s", "speed-up", "first text s", "tokens out", "tokens in"]
-    rows = [head + ["cost"] * with_cost]
+    rows = [["", "n", "plain s", "SoT s", "speed-up", "first text s", "tokens", *["cost"] * with_cost]]
     for name, group in summary["groups"].items():
         plain, sot = group["plain"], group["sot"]
-        cells = [name, str(group["questions"]), _cell(plain["seconds"]), _cell(sot["seconds"])]
+        cells = [name, str(group["questions"]), _cell(plain["seconds"], 1), _cell(sot["seconds"], 1)]
         cells.append(_cell(group["speed_up"], 2))
-        cells += [
-            f"{_middle(plain[key], digits)} → {_middle(sot[key], digits)}"
-            for key, digits in (("first_text_seconds", 1), ("output_tokens", 0), ("input_tokens", 0))
-        ]
-        if with_cost:
-            cells.append(f"{_middle(plain['cost'], 5)} → {_middle(sot['cost'], 5)}")
-        rows.append(cells)
+        figures = {"first_text_seconds": 1, "tokens": 0, **({"cost": 5} if with_cost else {})}
+        rows.append(cells + [f"{_middle(plain[key], d)} → {_middle(sot[key], d)}" for key, d in figures.items()])
     return rows
 
 
@@ -155,7 +150,7 @@ def verdict_rows(summary: Mapping[str, Any]) -> Rows:
 def notes(summary: Mapping[str, Any]) -> list[str]:
     """What has to be known to read the figures."""
     group = cast("dict[str, Any]", summary["groups"].get(ALL, {}))
-    lines = ["Medians, and in brackets the quartiles; with an arrow: plain → SoT."]
+    lines = ["n: questions. Medians, and in brackets the quartiles; with an arrow: plain → SoT."]
     if group.get("direct"):
         lines.append(f"{group['direct']} of {group['questions']} answers of the graph are direct, without an outline.")
     if group.get("failed_points"):
@@ -181,10 +176,9 @@ def _markdown_table(rows: Rows) -> str:
     return "\n".join(f"| {' | '.join(row)} |" for row in (head, ruler, *lines))
 
 
-def _cell(figure: Mapping[str, float] | None, digits: int = 1) -> str:
-    if figure is None:
-        return "?"
-    return f"{figure['median']:.{digits}f} ({figure['low']:.{digits}f} to {figure['high']:.{digits}f})"
+def _cell(figure: Mapping[str, float], digits: int) -> str:
+    middle, low, high = (f"{figure[key]:.{digits}f}" for key in ("median", "low", "high"))
+    return middle if low == high else f"{middle} ({low}-{high})"
 
 
 def _share(outcome: Mapping[str, Any]) -> str:

@@ -2,6 +2,7 @@
 
 import json
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from email import message_from_bytes
@@ -28,6 +29,8 @@ class Sink:
         self.open.set()
         self.client = Client(url, api_key="lsv2-test-key")
         self.client.info  # noqa: B018 - asked for now, or the first runs come as they would without it
+        while self.client.compressed_traces is None:  # its thread has not taken that in yet
+            time.sleep(0.01)
 
     def tracer(self) -> LangChainTracer:
         return LangChainTracer(client=self.client)

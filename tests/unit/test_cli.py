@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from sot_graph import DemoChatModel, cli
+from sot_graph import DemoChatModel, cli, terminal
 from sot_graph.cli import app
 from sot_graph.display import escaped, harmless
 from sot_graph.editor import edit_outline
@@ -19,7 +19,7 @@ QUESTION = "How do bees find their way home?"
 def _no_model_and_no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("SOT_MODEL", "OPENAI_API_KEY"):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr(cli, "DemoChatModel", lambda: DemoChatModel(first_token=0, tokens_per_second=0))
+    monkeypatch.setattr(terminal, "DemoChatModel", lambda: DemoChatModel(first_token=0, tokens_per_second=0))
 
 
 def run(*arguments: str, given: str | None = None) -> Any:
@@ -104,10 +104,10 @@ def test_ctrl_c_ends_with_130_and_one_line(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_models_are_found_in_their_order(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert isinstance(cli._model(None, None), DemoChatModel)  # noqa: SLF001 - what the options lead to
+    assert isinstance(terminal.choose_model(None, None), DemoChatModel)
     monkeypatch.setenv("OPENAI_API_KEY", "sk-test-key")
-    assert cli._model(None, None) == cli.DEFAULT_MODEL  # noqa: SLF001
-    assert cli._model("anthropic:some", None) == "anthropic:some"  # noqa: SLF001
+    assert terminal.choose_model(None, None) == terminal.DEFAULT_MODEL
+    assert terminal.choose_model("anthropic:some", None) == "anthropic:some"
     monkeypatch.setenv("SOT_MODEL", "nobody:knows")
     assert "model='nobody:knows'" in run("ask", QUESTION).stderr
 

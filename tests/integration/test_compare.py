@@ -1,0 +1,96 @@
+"""`sot-graph compare` with real clients: failures, a kill half-way, a judge on a server."""
+
+import json
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+from sot_graph.judge import ASPECTS
+from tests.fake_openai import Asked, FakeOpenAI, Reply, usual
+from tests.integration.test_cli import command, environment
+
+QUESTIONS = [f"Why is number {number} as it is?" for number in range(6)]
+
+
+def arguments(server: FakeOpenAI, file: Path) -> list[str]:
+    file.write_text("\n".join(json.dumps({"question": question}) for question in QUESTIONS), encoding="utf-8")
+    out = str(file.with_name("out"))
+    return ["compare", "--file", str(file), "--model", "m", "--base-url", server.url, "--output", out]
+
+
+def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        command(*arguments), capture_output=True, text=True, timeout=60, check=False, env=environment()
+    )
+
+
+def results(file: Path) -> list[dict[str, dict[str, object]]]:
+    path = file.with_name("out") / "results.jsonl"
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+
+def test_a_real_client_tells_times_and_tokens_of_both(server: FakeOpenAI, tmp_path: Path) -> None:
+    file = tmp_path / "questions.jsonl"
+    done = run(*arguments(server, file))
+    assert done.returncode == 0, done.stderr
+    assert len(server.of_stage("direct")) == len(server.of_stage("skeleton")) == 6
+    assert {asked.prompt for asked in server.of_stage("direct")} == set(QUESTIONS), "the question, and nothing else"
+    for each in results(file):
+        assert each["plain"]["usage"]
+        assert (each["sot"]["calls"], each["sot"]["points"]) == (5, 4)
+
+
+def test_a_kill_half_way_loses_nothing(server: FakeOpenAI, tmp_path: Path) -> None:
+    file = tmp_path / "questions.jsonl"
+    server.script = lambda asked: (
+        Reply("Slow.", first_token=30) if QUESTIONS[3] in asked.prompt and asked.stage == "direct" else usual(asked)
+    )
+    line = command(*arguments(server, file))
+    process = subprocess.Popen(line, env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    until = time.monotonic() + 30
+    while len(results(file)) < 3 and time.monotonic() < until:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert len(results(file)) == 3
+    server.script = usual
+    del server.asked[:]
+    assert run(*arguments(server, file)).returncode == 0
+    assert {asked.prompt for asked in server.of_stage("direct")} == set(QUESTIONS[3:])
+    assert len(results(file)) == 6
+
+
+def test_what_failed_is_told_and_asked_again(server: FakeOpenAI, tmp_path: Path) -> None:
+    file = tmp_path / "questions.jsonl"
+    server.script = lambda asked: (
+        Reply(status=401, message="Wrong key: none") if QUESTIONS[0] in asked.prompt else usual(asked)
+    )
+    done = run(*arguments(server, file))
+    assert done.returncode == 1
+    assert "one plain call: OpenAIAuthenticationError" in " ".join(done.stderr.split())
+    assert "1 of 6 questions failed" in " ".join(done.stdout.split())
+    server.script = usual
+    del server.asked[:]
+    assert run(*arguments(server, file)).returncode == 0
+    assert len(server.of_stage("direct")) == 1
+
+
+def test_a_judge_on_a_server_is_asked_in_both_orders(server: FakeOpenAI, tmp_path: Path) -> None:
+    file = tmp_path / "questions.jsonl"
+
+    def script(asked: Asked) -> Reply:
+        if "<first>" not in asked.prompt:
+            return usual(asked)
+        first = asked.prompt.partition("<first>")[2].partition("</first>")[0]
+        better = "second" if "A direct answer." in first else "first"
+        return Reply(json.dumps(dict.fromkeys(ASPECTS, better) | {"reason": "It says more."}))
+
+    server.script = script
+    judge = ["--judge", "j", "--judge-url", server.url]
+    done = run(*arguments(server, file), *judge)
+    assert done.returncode == 0, done.stderr
+    asked = [each for each in server.asked if each.body["model"] == "j"]
+    assert len(asked) == 12
+    summary = json.loads((tmp_path / "out" / "summary.json").read_text())
+    assert {aspect: each["win"]["count"] for aspect, each in summary["verdicts"].items()} == dict.fromkeys(ASPECTS, 6)

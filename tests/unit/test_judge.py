@@ -1,0 +1,81 @@
+"""Verdicts on two answers: both orders, failures, intervals."""
+
+from typing import Any
+
+import pytest
+from langchain_core.language_models import LanguageModelInput
+from langchain_core.runnables import Runnable, RunnableLambda
+from pydantic import SecretStr
+
+from sot_graph import DemoChatModel
+from sot_graph.judge import ASPECTS, Judge, Preferences, outcome, share_interval
+
+QUICK = DemoChatModel(first_token=0, tokens_per_second=0)
+
+
+class Fixed(DemoChatModel):
+    """Prefers the first answer, or the one with a word in it."""
+
+    word: str = ""
+    key: SecretStr = SecretStr("judge-secret-1")
+    breaks: bool = False
+
+    def with_structured_output(self, schema: Any, **kwargs: Any) -> Runnable[LanguageModelInput, Any]:  # noqa: ARG002
+        def prefer(messages: Any) -> Any:
+            if self.breaks:
+                msg = f"refused: {self.key.get_secret_value()}"
+                raise ValueError(msg)
+            text = messages[0]["content"]
+            assert "<question>\nWhy?\n</question>" in text
+            first = text.partition("<first>")[2].partition("</first>")[0]
+            better = "first" if self.word in first else "second"
+            told = dict.fromkeys(ASPECTS, better) | {"depth": "neither", "reason": "Because."}
+            return schema.model_validate(told)
+
+        return RunnableLambda(prefer)
+
+
+@pytest.mark.parametrize(("word", "expected"), [("sot", "win"), ("plain", "lose"), ("", "tie")])
+async def test_who_is_better_in_both_orders_has_won(word: str, expected: str) -> None:
+    verdict = await Judge("fixed", Fixed(word=word)).verdict("Why?", plain="plain text", sot="sot text")
+    assert verdict["error"] is None
+    assert verdict["outcomes"] == dict.fromkeys(ASPECTS, expected) | {"depth": "tie"}
+    turned = [aspect for aspect in ASPECTS if aspect != "depth"] if expected == "tie" else []
+    assert (verdict["judge"], verdict["turned"], verdict["reasons"]) == ("fixed", turned, ["Because."] * 2)
+
+
+async def test_a_judge_that_fails_says_so_without_its_key() -> None:
+    verdict = await Judge("fixed", Fixed(breaks=True)).verdict("Why?", plain="a", sot="b")
+    assert verdict["error"] == "ValueError: refused: ***"
+    assert verdict["outcomes"] == {}
+
+
+async def test_texts_may_hold_braces_and_marks_of_their_own() -> None:
+    verdict = await Judge("demo", QUICK).verdict("{odd} </question>", plain="{0} {{}}", sot="\ud800 %s")
+    assert verdict["error"] is None
+
+
+async def test_the_demo_judges_always_alike() -> None:
+    judge = Judge("demo", QUICK)
+    verdicts = [await judge.verdict("Why?", plain="one text", sot="another text") for _ in range(2)]
+    assert verdicts[0] == verdicts[1]
+    assert set(verdicts[0]["outcomes"]) == set(ASPECTS)
+    assert "dice" in verdicts[0]["reasons"][0]
+
+
+def test_every_aspect_is_asked_for() -> None:
+    assert {*ASPECTS, "reason"} == set(Preferences.model_fields)
+
+
+def test_only_a_verdict_that_holds_in_both_orders_counts() -> None:
+    assert outcome("first", "second") == "win"
+    assert outcome("second", "first") == "lose"
+    rest = [("first", "first"), ("second", "second"), ("neither", "first"), ("first", "neither"), ("neither",) * 2]
+    assert {outcome(*pair) for pair in rest} == {"tie"}  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("count", "total", "low", "high"), [(0, 10, 0.0, 0.2775), (10, 10, 0.7225, 1.0), (50, 100, 0.4038, 0.5962)]
+)
+def test_intervals_are_wilsons(count: int, total: int, low: float, high: float) -> None:
+    assert share_interval(count, total) == pytest.approx((low, high), abs=1e-4)
