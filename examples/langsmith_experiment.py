@@ -159,8 +159,6 @@ def compare(model: BaseChatModel, pairwise: Sequence[Pairwise], name: str) -> No
     scores = verdicts_in_langsmith(client, names, len(pairs), pairwise) if online else verdicts_here(pairs, pairwise)
     client.close()
     tell(pairs, scores)
-    if isinstance(model, DemoChatModel):
-        print("The demo model's plain answer is one sentence: --model names one that writes.")
 
 
 def silent_client() -> Client:

@@ -1,14 +1,11 @@
 """An answer's timeline as a picture: a waterfall in SVG, and a page around it."""
 
-import re
 from collections.abc import Iterable, Iterator
-from html import escape
-from string import Template
 from typing import Any
 
 import svg
 
-from sot_graph.display import harmless
+from sot_graph.drawing import BASE_STYLE, clean, style, text, upright
 from sot_graph.timeline import Row, Timeline, duration, fit, one_line, read_timeline, ticks
 from sot_graph.usage import total_usage
 
@@ -20,34 +17,7 @@ LETTER, SAMPLE = 7.3, 26
 """A letter's width, and that of a shape in the legend."""
 TITLE_LETTERS, QUESTION_LETTERS, TOOLTIP_LETTERS = 30, 100, 300
 
-LIGHT = {
-    "page": "#ffffff",
-    "ink": "#1f2328",
-    "dim": "#59636e",
-    "grid": "#d1d9e0",
-    "wait": "#cfe0f3",
-    "call": "#3b82c4",
-    "retry": "#bf8700",
-    "failed": "#cf222e",
-}
-DARK = {
-    "page": "#0d1117",
-    "ink": "#e6edf3",
-    "dim": "#9198a1",
-    "grid": "#30363d",
-    "wait": "#1b3252",
-    "call": "#4493f8",
-    "retry": "#d29922",
-    "failed": "#f85149",
-}
 PICTURE_STYLE = """
-text { font: 12px ui-monospace, SFMono-Regular, Menlo, Consolas, 'DejaVu Sans Mono', monospace; fill: $ink }
-.head { font-size: 15px; font-weight: bold }
-.dim { fill: $dim }
-.end { text-anchor: end }
-.middle { text-anchor: middle }
-.page { fill: $page }
-.grid { stroke: $grid }
 .pause { stroke: $dim; stroke-dasharray: 3 3 }
 .wait { fill: $wait }
 .call { fill: $call }
@@ -75,7 +45,6 @@ LEGEND = {
     "critical": "critical path",
 }
 COLUMNS = ("", "seconds", "tokens in", "from a cache", "tokens out", "attempts")
-NOT_IN_XML = re.compile("[\ufffe\uffff]")
 
 
 def timeline_svg(sot: dict[str, Any], question: str) -> str:
@@ -89,11 +58,11 @@ def timeline_svg(sot: dict[str, Any], question: str) -> str:
     asked = one_line(question)
     bottom = TOP + ROW * len(run.rows)
     elements: list[svg.Element] = [
-        svg.Title(text=_clean(fit(asked, TOOLTIP_LETTERS))),
-        svg.Style(text=_style(PICTURE_STYLE)),
+        svg.Title(text=clean(fit(asked, TOOLTIP_LETTERS))),
+        svg.Style(text=style(BASE_STYLE + PICTURE_STYLE)),
         svg.Rect(width=WIDTH, height=bottom + FOOT, class_=["page"]),
-        _text(16, 30, fit(asked, QUESTION_LETTERS), "head"),
-        _text(16, 52, _totals(sot), "dim"),
+        text(16, 30, fit(asked, QUESTION_LETTERS), "head"),
+        text(16, 52, _totals(sot), "dim"),
         *_axis(run, bottom),
         *(_row(row, run, TOP + ROW * number) for number, row in enumerate(run.rows)),
         *_legend(run, bottom + 26),
@@ -109,11 +78,11 @@ def timeline_html(sot: dict[str, Any], question: str) -> str:
         sot: What the answer's message has as `response_metadata["sot"]`.
         question: What was asked.
     """
-    asked = _clean(fit(one_line(question), TOOLTIP_LETTERS))
+    asked = clean(fit(one_line(question), TOOLTIP_LETTERS))
     lines = [_line("th", COLUMNS), *(_line("td", _cells(row)) for row in read_timeline(sot).rows)]
     return (
         '<!doctype html>\n<html lang="en">\n<meta charset="utf-8">\n<meta name="color-scheme" content="light dark">\n'
-        f"<title>{asked}</title>\n<style>{_style(PAGE_STYLE)}</style>\n<h1>{asked}</h1>\n"
+        f"<title>{asked}</title>\n<style>{style(PAGE_STYLE)}</style>\n<h1>{asked}</h1>\n"
         f"{timeline_svg(sot, 'Timeline')}\n<table>\n{''.join(lines)}</table>\n</html>\n"
     )
 
@@ -137,24 +106,24 @@ def _totals(sot: dict[str, Any]) -> str:
 def _axis(run: Timeline, bottom: float) -> Iterator[svg.Element]:
     """What stands above the rows, and the lines that cross them."""
     for tick in ticks(run.span, 7):
-        yield _upright(_x(tick, run), TOP - 4, bottom, "grid")
-        yield _text(_x(tick, run), TOP - 10, f"{tick:g} s", "dim", "middle")
+        yield upright(_x(tick, run), TOP - 4, bottom, "grid")
+        yield text(_x(tick, run), TOP - 10, f"{tick:g} s", "dim", "middle")
     for at, _ in run.pauses:
-        yield _upright(_x(at, run), TOP - 4, bottom, "pause")
-    yield _text(TIME, TOP - 10, "seconds", "dim", "end")
-    yield _text(TOKENS, TOP - 10, "tokens in → out", "dim", "end")
+        yield upright(_x(at, run), TOP - 4, bottom, "pause")
+    yield text(TIME, TOP - 10, "seconds", "dim", "end")
+    yield text(TOKENS, TOP - 10, "tokens in → out", "dim", "end")
 
 
 def _row(row: Row, run: Timeline, y: float) -> svg.G:
     """A row: number, title, bars, figures; and all of it in words for a mouse that rests on it."""
     tooltip = "\n".join([row.title, *(attempt.told for attempt in row.attempts)])
     elements: list[svg.Element] = [
-        svg.Title(text=_clean(tooltip)),
-        _text(NUMBER, y + 15, str(row.index or ""), "dim", "end"),
-        _text(TITLE, y + 15, fit(row.title, TITLE_LETTERS)),
-        _text(TIME, y + 15, row.time, "end"),
-        _text(TOKENS, y + 15, row.tokens, "dim", "end"),
-        _text(NOTE, y + 15, row.note),
+        svg.Title(text=clean(tooltip)),
+        text(NUMBER, y + 15, str(row.index or ""), "dim", "end"),
+        text(TITLE, y + 15, fit(row.title, TITLE_LETTERS)),
+        text(TIME, y + 15, row.time, "end"),
+        text(TOKENS, y + 15, row.tokens, "dim", "end"),
+        text(NOTE, y + 15, row.note),
     ]
     for attempt in row.attempts:
         began, sent, ended = (_x(at, run) for at in (attempt.began, attempt.sent, attempt.ended))
@@ -170,7 +139,7 @@ def _call(left: float, right: float, top: float, kind: str, first: float | None 
     """A call: its bar, with its first token marked, and crossed out if it failed."""
     yield _box(left, right, top, kind)
     if first is not None:
-        yield _upright(first, top - 2, top + BAR + 2, "first")
+        yield upright(first, top - 2, top + BAR + 2, "first")
     if kind == "failed":
         middle, half = (left + right) / 2, min(4.0, (right - left) / 2)
         for slope in (-4, 4):
@@ -189,14 +158,14 @@ def _legend(run: Timeline, y: float) -> Iterator[svg.Element]:
     x = 18.0
     for kind, name in (LEGEND | {"pause": run.paused} if run.pauses else LEGEND).items():
         yield from _sample(kind, x, y - 10)
-        yield _text(x + SAMPLE + 8, y, name, "dim")
+        yield text(x + SAMPLE + 8, y, name, "dim")
         x += SAMPLE + 30 + LETTER * len(name)
 
 
 def _sample(kind: str, left: float, top: float) -> Iterator[svg.Element]:
     right = left + SAMPLE
     if kind == "pause":
-        yield _upright((left + right) / 2, top - 4, top + BAR + 4, "pause")
+        yield upright((left + right) / 2, top - 4, top + BAR + 4, "pause")
     elif kind == "wait":
         yield _box(left, right, top, "wait")
     elif kind == "critical":
@@ -222,31 +191,12 @@ def _cells(row: Row) -> Iterator[str]:
 
 
 def _line(tag: str, texts: Iterable[str]) -> str:
-    return f"<tr>{''.join(f'<{tag}>{_clean(text)}</{tag}>' for text in texts)}</tr>\n"
-
-
-def _style(rules: str) -> str:
-    """Rules with the colours of a light page, and with those of a dark one where that is preferred."""
-    light, dark = (Template(rules).substitute(colours) for colours in (LIGHT, DARK))
-    return f"{light}@media (prefers-color-scheme: dark) {{{dark}}}\n"
-
-
-def _text(x: float, y: float, text: str, *classes: str) -> svg.Text:
-    return svg.Text(x=round(x, 1), y=y, text=_clean(text), class_=list(classes) or None)
+    return f"<tr>{''.join(f'<{tag}>{clean(text)}</{tag}>' for text in texts)}</tr>\n"
 
 
 def _box(left: float, right: float, top: float, kind: str) -> svg.Rect:
     return svg.Rect(x=left, y=top, width=round(right - left, 1), height=BAR, class_=[kind])
 
 
-def _upright(x: float, top: float, bottom: float, kind: str) -> svg.Line:
-    return svg.Line(x1=x, x2=x, y1=top, y2=bottom, class_=[kind])
-
-
 def _x(at: float, run: Timeline) -> float:
     return round(LEFT + run.share(at) * (RIGHT - LEFT), 1)
-
-
-def _clean(text: str) -> str:
-    """A text that XML may hold: svg.py takes texts as they are."""
-    return escape(NOT_IN_XML.sub("", harmless(text)))

@@ -133,7 +133,7 @@ def test_one_question_shows_both_answers_and_the_figures() -> None:
     assert "speed-up" in done.stdout
     assert "cost" in done.stdout
     words = " ".join(done.stdout.replace("│", " ").split())
-    assert words.count("“The idea behind bees find”") == 2
+    assert words.count("“The idea behind bees”") == 2
 
 
 def test_a_file_makes_results_and_a_summary_by_category(file: Path, tmp_path: Path) -> None:
