@@ -6,6 +6,7 @@ import runpy
 import sys
 import textwrap
 from pathlib import Path
+from xml.etree import ElementTree as ET
 
 import pytest
 
@@ -60,3 +61,12 @@ def test_every_option_is_told_in_the_docstring() -> None:
     docstring = inspect.getdoc(create_sot_graph) or ""
     for option in inspect.signature(create_sot_graph).parameters:
         assert f"\n    {option}: " in docstring
+
+
+def test_the_readmes_picture_is_there() -> None:
+    (name,) = re.findall(r"!\[.+\]\((.+)\)", README)
+    assert f"--timeline {name}" in README, "and the README says how it is made"
+    picture = ET.fromstring((ROOT / name).read_text(encoding="utf-8"))
+    words = [text.text for text in picture.findall(".//{*}text")]
+    assert "skeleton" in words
+    assert "How do bees find their way home?" in words
