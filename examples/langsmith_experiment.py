@@ -9,7 +9,7 @@ import argparse
 import os
 import time
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from statistics import median
 from typing import Any
@@ -22,34 +22,16 @@ from langsmith.evaluation import evaluate_comparative
 from langsmith.schemas import Example, Run
 
 from sot_graph import DemoChatModel, create_sot_graph
+from sot_graph.judge import ASPECTS, Judge, Verdict
 
 QUESTIONS = (
     "How can I improve my time management skills?",
     "How do bees find their way home?",
     "What should a small town do against floods?",
 )
-PAIRWISE = """Two answers to the same question stand below. Which one is better, for a reader who asked it?
-Judge by what they say; neither their order nor their length counts.
-
-<question>{inputs}</question>
-<first>{outputs}</first>
-<second>{other}</second>
-
-The score is 1 if the first is better, 0 if the second is, and 0.5 if neither is."""
-
-Judge = Callable[
-    [str, str, str], float
-]  # question, first and second answer in; 1.0, 0.5 or 0.0 out: is the first better?
 Pairwise = Callable[[Sequence[Run], Example | None], dict[str, Any]]
 Scores = dict[str, dict[Any, Any]]  # by evaluator and by run
-
-
-def judge_by(model: BaseChatModel) -> Judge:
-    """Have a model judge two answers, with openevals. Put your own in its place."""
-    from openevals.llm import create_llm_as_judge  # noqa: PLC0415 - of the extra "eval", and only with --judge
-
-    ask: Any = create_llm_as_judge(prompt=PAIRWISE, judge=model, choices=[0.0, 0.5, 1.0], feedback_key="better")
-    return lambda question, first, second: float(ask(inputs=question, outputs=first, other=second)["score"])
+SCORE = {"win": 1.0, "tie": 0.5, "lose": 0.0}
 
 
 def seconds(run: Run) -> dict[str, Any]:
@@ -77,18 +59,27 @@ def sooner(runs: Sequence[Run], example: Example | None = None) -> dict[str, Any
     return {"key": "sooner", "scores": {run.id: float(_seconds(run) == least) for run in runs}}
 
 
-def better(judge: Judge) -> Pairwise:
-    """Which of two answers is better. It is judged in both orders: a verdict that turns with the order is a tie."""
+def judged(judge: Judge, pairs: Sequence[tuple[Any, Any]]) -> list[Pairwise]:
+    """Have a model judge each pair of answers, and make an evaluator of each aspect of its verdicts."""
+    verdicts = {}
+    for outline, plain in pairs:
+        question = outline["example"].inputs["question"]
+        texts = {"plain": plain["run"].outputs["answer"], "sot": outline["run"].outputs["answer"]}
+        verdicts[outline["run"].id] = judge.verdict(question, **texts)
+    return [_evaluator(aspect, verdicts) for aspect in ASPECTS]
 
-    def better(runs: Sequence[Run], example: Example | None = None) -> dict[str, Any]:
-        question = ((example and example.inputs) or runs[0].inputs)["question"]
-        first, second = ((run.outputs or {})["answer"] for run in runs)
-        scores = judge(question, first, second), 1 - judge(question, second, first)
-        score = scores[0] if scores[0] == scores[1] else 0.5
-        comment = f"the first: {scores[0]} in this order, {scores[1]} in the other"
-        return {"key": "better", "scores": {runs[0].id: score, runs[1].id: 1 - score}, "comment": comment}
 
-    return better
+def _evaluator(aspect: str, verdicts: Mapping[Any, Verdict]) -> Pairwise:
+    def evaluate_aspect(runs: Sequence[Run], example: Example | None = None) -> dict[str, Any]:  # noqa: ARG001 - as it is called
+        outline, plain = sorted(runs, key=lambda run: run.id not in verdicts)
+        verdict = verdicts[outline.id]
+        if verdict["error"]:
+            raise RuntimeError(verdict["error"])
+        score = SCORE[verdict["outcomes"][aspect]]
+        comment = " / ".join(verdict["reasons"])
+        return {"key": aspect, "scores": {outline.id: score, plain.id: 1 - score}, "comment": comment}
+
+    return evaluate_aspect
 
 
 def dataset(client: Client, name: str) -> Iterable[Example]:
@@ -124,13 +115,11 @@ def main() -> None:
     options = parser.parse_args()
 
     model = init_chat_model(options.model) if options.model else DemoChatModel()
-    pairwise: list[Pairwise] = [sooner]
-    if options.judge:
-        pairwise.append(better(judge_by(init_chat_model(options.judge))))
-    compare(model, pairwise, options.dataset)
+    judge = Judge(options.judge, init_chat_model(options.judge)) if options.judge else None
+    compare(model, judge, options.dataset)
 
 
-def compare(model: BaseChatModel, pairwise: Sequence[Pairwise], name: str) -> None:
+def compare(model: BaseChatModel, judge: Judge | None, name: str) -> None:
     """Answer the questions in both ways, and tell how it went."""
     graph = create_sot_graph(model, on_error="keep")
 
@@ -155,6 +144,7 @@ def compare(model: BaseChatModel, pairwise: Sequence[Pairwise], name: str) -> No
         by_outline = evaluate(outline, evaluators=[seconds, points], experiment_prefix="outline", **told)
 
     pairs = list(zip(by_outline, by_plain, strict=True))
+    pairwise = [sooner, *(judged(judge, pairs) if judge else [])]
     names = (by_outline.experiment_name, by_plain.experiment_name)
     scores = verdicts_in_langsmith(client, names, len(pairs), pairwise) if online else verdicts_here(pairs, pairwise)
     client.close()

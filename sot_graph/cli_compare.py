@@ -56,7 +56,7 @@ class Bench:
         """Answer a question in both ways, and have the answers judged; what is there is not asked for again."""
         result = before if before and is_answered(before) else await self._ask(number, question)
         if self.judge and is_answered(result) and not self.is_done(result):
-            result["verdict"] = await self.judge.verdict(
+            result["verdict"] = await self.judge.averdict(
                 result["question"], plain=result["plain"]["text"], sot=result["sot"]["text"]
             )
         return result
@@ -126,7 +126,7 @@ def compare_answers(  # noqa: PLR0913 - one option each, keyword-only
         fail(f"stopped.{kept}", INTERRUPTED)
     except OSError as error:
         fail(f"the results could not be written: {one_line(error)}")
-    told = [results[each["question"]] for each in questions if each["question"] in results]
+    told = [Comparison(**{**results[each["question"]], **each}) for each in questions]  # its category may be new
     _show(told, prices, output)
     if problems := [problem for result in told for problem in _problems(result)]:
         more = f"; and {len(problems) - TOLD} more" if len(problems) > TOLD else ""
@@ -141,7 +141,8 @@ def _questions(question: str | None, file: Path | None) -> list[Question]:
             fail("the question is blank.", WRONG_USE)
         return [Question(question=question.strip(), category=None)]
     try:
-        return read_questions(file.read_text(encoding="utf-8").splitlines())
+        with file.open(encoding="utf-8-sig") as lines:
+            return read_questions(lines)
     except (OSError, ValueError) as error:
         fail(f"--file {file} cannot be read: {error}", WRONG_USE)
 

@@ -1,6 +1,7 @@
 """A model's verdict on two answers to the same question: which is better, and in what?"""
 
 import asyncio
+from collections.abc import Sequence
 from math import sqrt
 from typing import Any, Literal
 
@@ -58,15 +59,15 @@ class Judge:
         Raises:
             ImportError: openevals is not installed.
         """
-        from openevals.llm import create_async_llm_as_judge  # noqa: PLC0415 - of the extra "eval", and needed only here
+        from openevals import llm  # noqa: PLC0415 - of the extra "eval", and needed only here
 
         self.name = name
         self._secrets = secrets_of(model)
-        self._ask: Any = create_async_llm_as_judge(
-            prompt=_prompt, judge=model, output_schema=Preferences, feedback_key="sot_preferences"
-        )
+        options: Any = {"prompt": _prompt, "judge": model, "output_schema": Preferences, "feedback_key": "preferences"}
+        self._ask: Any = llm.create_llm_as_judge(**options)
+        self._aask: Any = llm.create_async_llm_as_judge(**options)
 
-    async def verdict(self, question: str, *, plain: str, sot: str) -> Verdict:
+    def verdict(self, question: str, *, plain: str, sot: str) -> Verdict:
         """Judge two answers, in both orders.
 
         Args:
@@ -77,13 +78,21 @@ class Judge:
         Returns:
             The verdict; with an `error` where the model failed.
         """
-        orders = ({"first": sot, "second": plain}, {"first": plain, "second": sot})
         try:
-            given = await asyncio.gather(*(self._ask(inputs=question, outputs=order) for order in orders))
-            said = [Preferences.model_validate(each) for each in given]
+            return self._read([self._ask(inputs=question, outputs=order) for order in _orders(plain, sot)])
         except Exception as error:  # noqa: BLE001 - one verdict that fails does not end a comparison
-            hide_in(error, self._secrets)
-            return Verdict(judge=self.name, outcomes={}, turned=[], reasons=[], error=describe(error))
+            return self._failed(error)
+
+    async def averdict(self, question: str, *, plain: str, sot: str) -> Verdict:
+        """Judge two answers, in both orders; see `verdict`."""
+        asked = (self._aask(inputs=question, outputs=order) for order in _orders(plain, sot))
+        try:
+            return self._read(await asyncio.gather(*asked))
+        except Exception as error:  # noqa: BLE001 - the same
+            return self._failed(error)
+
+    def _read(self, given: Sequence[Any]) -> Verdict:
+        said = [Preferences.model_validate(each) for each in given]
         pairs = {aspect: (getattr(said[0], aspect), getattr(said[1], aspect)) for aspect in ASPECTS}
         return Verdict(
             judge=self.name,
@@ -92,6 +101,14 @@ class Judge:
             reasons=[each.reason for each in said],
             error=None,
         )
+
+    def _failed(self, error: Exception) -> Verdict:
+        hide_in(error, self._secrets)
+        return Verdict(judge=self.name, outcomes={}, turned=[], reasons=[], error=describe(error))
+
+
+def _orders(plain: str, sot: str) -> tuple[dict[str, str], dict[str, str]]:
+    return {"first": sot, "second": plain}, {"first": plain, "second": sot}
 
 
 def _prompt(*, inputs: str, outputs: dict[str, str], **_: Any) -> list[Any]:

@@ -1,12 +1,13 @@
 """The summary of a comparison as a picture: speed-up by category, and verdicts by aspect."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import svg
 
 from sot_graph.drawing import BASE_STYLE, style, text, upright
 from sot_graph.judge import OUTCOMES
+from sot_graph.summary import groups
 from sot_graph.timeline import fit, one_line, ticks
 
 WIDTH, LEFT, RIGHT, FIGURES, LETTERS = 900, 200, 606, 648, 24
@@ -30,29 +31,29 @@ def summary_svg(summary: Mapping[str, Any]) -> str:
     Args:
         summary: What `summarize_comparisons` gave.
     """
-    groups, verdicts = summary["groups"], summary["verdicts"]
-    below = HEAD + ROW * len(groups)
+    rows, verdicts = groups(summary), summary["verdicts"]
+    below = HEAD + ROW * len(rows)
     height = below + (GAP + ASPECT * len(verdicts) + 24 if verdicts else 24)
     elements: list[svg.Element] = [
         svg.Title(text="Answers by an outline beside plain ones"),
         svg.Style(text=style(BASE_STYLE + STYLE)),
         svg.Rect(width=WIDTH, height=height, class_=["page"]),
         text(16, 28, "Speed-up: how many times sooner the answer by an outline is there", "head"),
-        *_speed_ups(groups, below),
+        *_speed_ups(rows, below),
         *_verdicts(verdicts, below + GAP),
     ]
     return str(svg.SVG(width=WIDTH, height=height, viewBox=svg.ViewBoxSpec(0, 0, WIDTH, height), elements=elements))
 
 
-def _speed_ups(groups: Mapping[str, Any], bottom: float) -> Iterator[svg.Element]:
+def _speed_ups(rows: Sequence[tuple[str, Any]], bottom: float) -> Iterator[svg.Element]:
     """A row for each category: the median as a dot, the quartiles as the ends of a line."""
-    most = max([2.0, *(group["speed_up"]["high"] for group in groups.values())]) * 1.05
+    most = max([2.0, *(group["speed_up"]["high"] for _, group in rows)]) * 1.05
     for tick in ticks(most, 7):
         yield upright(_x(tick / most), HEAD - 14, bottom, "grid")
         yield text(_x(tick / most), HEAD - 20, f"{tick:g}", "dim", "middle")
     yield upright(_x(1 / most), HEAD - 14, bottom, "even")
     yield text(FIGURES, HEAD - 20, "median (quartiles), questions", "dim")
-    for number, (name, group) in enumerate(groups.items()):
+    for number, (name, group) in enumerate(rows):
         y, speed_up = HEAD + ROW * number + 8, group["speed_up"]
         low, middle, high = (speed_up[key] for key in ("low", "median", "high"))
         yield text(16, y + 4, fit(one_line(name), LETTERS))

@@ -3,14 +3,13 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median, quantiles
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 from langchain_core.messages.ai import UsageMetadata
 
 from sot_graph.compare import Answer, Comparison, is_answered
 from sot_graph.judge import ASPECTS, OUTCOMES, share_interval
 
-ALL = "all"
 MILLION = 1_000_000
 
 
@@ -36,20 +35,21 @@ def summarize_comparisons(results: Iterable[Comparison], prices: Prices | None =
         prices: Makes costs of the tokens.
 
     Returns:
-        `questions`, `failed` (how many of them have not both answers), `groups` (all of them, then each category: see
-        `figures`) and `verdicts` (for each aspect, how often the answer by an outline won, tied and lost: `count`,
-        `share` and its `interval`).
+        `questions`, `failed` (how many of them have not both answers), `all` (see `figures`; None if all failed),
+        `categories` (the same for each) and `verdicts` (for each aspect, how often the answer by an outline won, tied
+        and lost: `count`, `share` and its `interval`).
     """
     results = list(results)
     answered = [result for result in results if is_answered(result)]
-    groups = {ALL: answered}
+    categories: dict[str, list[Comparison]] = {}
     for result in answered:
         if result["category"] is not None:
-            groups.setdefault(result["category"], []).append(result)
+            categories.setdefault(result["category"], []).append(result)
     return {
         "questions": len(results),
         "failed": len(results) - len(answered),
-        "groups": {name: figures(group, prices) for name, group in groups.items() if group},
+        "all": figures(answered, prices) if answered else None,
+        "categories": {name: figures(group, prices) for name, group in categories.items()},
         "verdicts": verdicts(answered),
     }
 
@@ -124,11 +124,16 @@ Rows = list[list[str]]
 """A table: its headline first."""
 
 
+def groups(summary: Mapping[str, Any]) -> list[tuple[str, dict[str, Any]]]:
+    """All questions, and those of each category, with their names."""
+    return [("all", summary["all"]), *summary["categories"].items()] if summary["all"] else []
+
+
 def time_rows(summary: Mapping[str, Any]) -> Rows:
     """The figures as a table, with a line for each category."""
-    with_cost = any(group["sot"]["cost"] for group in summary["groups"].values())
+    with_cost = any(group["sot"]["cost"] for _, group in groups(summary))
     rows = [["", "n", "plain s", "SoT s", "speed-up", "first text s", "tokens", *["cost"] * with_cost]]
-    for name, group in summary["groups"].items():
+    for name, group in groups(summary):
         plain, sot = group["plain"], group["sot"]
         cells = [name, str(group["questions"]), _cell(plain["seconds"], 1), _cell(sot["seconds"], 1)]
         cells.append(_cell(group["speed_up"], 2))
@@ -149,7 +154,7 @@ def verdict_rows(summary: Mapping[str, Any]) -> Rows:
 
 def notes(summary: Mapping[str, Any]) -> list[str]:
     """What has to be known to read the figures."""
-    group = cast("dict[str, Any]", summary["groups"].get(ALL, {}))
+    group = summary["all"] or {}
     lines = ["n: questions. Medians, and in brackets the quartiles; with an arrow: plain → SoT."]
     if group.get("direct"):
         lines.append(f"{group['direct']} of {group['questions']} answers of the graph are direct, without an outline.")

@@ -13,6 +13,7 @@ from langchain_core.language_models import LanguageModelInput
 from langchain_core.runnables import Runnable, RunnableLambda
 
 from sot_graph import DemoChatModel
+from sot_graph.judge import ASPECTS, Judge
 from tests.langsmith_api import Api, langsmith_api
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -37,27 +38,31 @@ def with_key(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LANGSMITH_API_KEY", "lsv2-test-key")
 
 
-class Judge(DemoChatModel):
+class Judging(DemoChatModel):
     """Finds the first answer better, or the longer one."""
 
     likes: str
 
     def with_structured_output(self, schema: Any, **kwargs: Any) -> Runnable[LanguageModelInput, Any]:  # noqa: ARG002
-        def verdict(messages: Any) -> dict[str, Any]:
+        def prefer(messages: Any) -> Any:
             text = messages[0]["content"]
             first, second = (text.partition(f"<{each}>")[2].partition(f"</{each}>")[0] for each in ("first", "second"))
             assert first
             assert second
-            score = 1.0 if self.likes == "first" or len(first) > len(second) else 0.0
-            return {"reasoning": "Because.", "score": score}
+            better = "first" if self.likes == "first" or len(first) > len(second) else "second"
+            return schema.model_validate(dict.fromkeys(ASPECTS, better) | {"reason": "Because."})
 
-        return RunnableLambda(verdict)
+        return RunnableLambda(prefer)
+
+
+def judge(likes: str) -> Judge:
+    return Judge("judging", Judging(likes=likes))
 
 
 def test_without_a_key_nothing_is_sent(
     api: Api, experiment: dict[str, Any], capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
-    experiment["compare"](QUICK, [experiment["sooner"]], NAME)
+    experiment["compare"](QUICK, None, NAME)
     told = capsys.readouterr().out
     assert [told.count(question[:48]) for question in experiment["QUESTIONS"]] == [1, 1, 1]
     assert "sooner?" in told
@@ -65,19 +70,26 @@ def test_without_a_key_nothing_is_sent(
     assert not caplog.records
 
 
-@pytest.mark.parametrize(("likes", "score"), [("first", 0.5), ("longer", 1.0)])
+@pytest.mark.parametrize("likes", ["first", "longer"])
 def test_a_verdict_that_turns_with_the_order_is_a_tie(
-    experiment: dict[str, Any], capsys: pytest.CaptureFixture[str], likes: str, score: float
+    experiment: dict[str, Any], capsys: pytest.CaptureFixture[str], likes: str
 ) -> None:
-    judge = experiment["judge_by"](Judge(likes=likes))
-    experiment["compare"](QUICK, [experiment["better"](judge)], NAME)
-    assert f"{score:.2f}\n" in capsys.readouterr().out
+    experiment["compare"](QUICK, judge(likes), NAME)
+    told = capsys.readouterr().out
+    assert all(f"{aspect}?" in told for aspect in ASPECTS)
+    scores = {
+        score
+        for question in experiment["QUESTIONS"]
+        for line in told.splitlines()
+        if line.startswith(question[:48])
+        for score in line.split()[-len(ASPECTS) :]
+    }
+    assert scores == {"0.50"} if likes == "first" else scores & {"0.00", "1.00"}
 
 
 @pytest.mark.usefixtures("with_key")
 def test_with_a_key_there_are_a_dataset_two_experiments_and_verdicts(api: Api, experiment: dict[str, Any]) -> None:
-    judge = experiment["judge_by"](Judge(likes="longer"))
-    experiment["compare"](QUICK, [experiment["sooner"], experiment["better"](judge)], NAME)
+    experiment["compare"](QUICK, judge("longer"), NAME)
     (dataset,) = api.made["datasets"]
     assert dataset["name"] == NAME
     assert [each["inputs"]["question"] for each in api.made["examples"]] == list(experiment["QUESTIONS"])
@@ -90,8 +102,10 @@ def test_with_a_key_there_are_a_dataset_two_experiments_and_verdicts(api: Api, e
     assert len(api.scores("seconds")) == 6
     assert len(api.scores("points")) == len(api.scores("speed_up")) == 3
     assert api.scores("failed_points") == [0, 0, 0]
-    assert sum(api.scores("better")) == 3, "of each pair, what one has the other has not"
-    assert set(api.scores("better")) >= {0, 1}
+    for aspect in ASPECTS:
+        assert len(api.scores(aspect)) == 6
+        assert sum(api.scores(aspect)) == 3, "of each pair, what one has the other has not"
+        assert set(api.scores(aspect)) >= {0, 1}
     assert len(api.scores("sooner")) == 6
 
     models = [run for run in api.sink.of_type("llm") if run["session_name"] == outline["name"]]
@@ -104,7 +118,7 @@ def test_with_a_key_there_are_a_dataset_two_experiments_and_verdicts(api: Api, e
 @pytest.mark.usefixtures("with_key")
 def test_the_dataset_is_made_once(api: Api, experiment: dict[str, Any]) -> None:
     for _ in range(2):
-        experiment["compare"](QUICK, [experiment["sooner"]], NAME)
+        experiment["compare"](QUICK, None, NAME)
     assert len(api.made["datasets"]) == 1
     assert len(api.made["examples"]) == 3
     assert len(api.made["sessions"]) == 4

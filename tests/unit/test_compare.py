@@ -96,6 +96,19 @@ def test_a_file_that_cannot_be_read_is_refused(tmp_path: Path, text: str, proble
     assert not list(tmp_path.glob("*comparison"))
 
 
+def test_any_file_of_json_lines_can_be_read(tmp_path: Path) -> None:
+    """With a mark at its beginning, ends of lines as on Windows, and line separators within a text."""
+    path = tmp_path / "questions.jsonl"
+    path.write_bytes('\ufeff{"question": "What is a\u2028line?", "category": "all"}\r\n'.encode())
+    done = run("--file", path, "--output", tmp_path / "out")
+    assert done.exit_code == 0, done.stderr
+    summary = json.loads((tmp_path / "out" / "summary.json").read_text())
+    assert (summary["all"]["questions"], list(summary["categories"])) == (1, ["all"])
+    path.write_text('{"question": "What is a\u2028line?", "category": "new"}', encoding="utf-8")
+    run("--file", path, "--output", tmp_path / "out")
+    assert list(json.loads((tmp_path / "out" / "summary.json").read_text())["categories"]) == ["new"]
+
+
 def test_a_question_that_comes_twice_is_asked_once() -> None:
     lines = ['{"question": "a", "category": 1}', "", '{"question": "a"}', '{"question": "b", "id": 3}']
     assert read_questions(lines) == [{"question": "a", "category": None}, {"question": "b", "category": None}]
@@ -145,9 +158,9 @@ def test_a_file_makes_results_and_a_summary_by_category(file: Path, tmp_path: Pa
     ]
     assert set(read_results(folder / "results.jsonl")) == set(QUESTIONS)
     summary = json.loads((folder / "summary.json").read_text())
-    assert list(summary["groups"]) == ["all", "kind 0", "kind 1"]
-    assert [group["questions"] for group in summary["groups"].values()] == [3, 2, 1]
-    assert summary["groups"]["all"]["direct"] == 1
+    questions = {name: group["questions"] for name, group in summary["categories"].items()}
+    assert (summary["all"]["questions"], questions) == (3, {"kind 0": 2, "kind 1": 1})
+    assert summary["all"]["direct"] == 1
     assert list(summary["verdicts"]) == list(ASPECTS)
     assert sum(each["count"] for each in summary["verdicts"]["overall"].values()) == 3
     assert "| kind 1 | 1 |" in (folder / "summary.md").read_text()
@@ -209,10 +222,10 @@ def test_speed_up_is_of_each_question_and_failures_are_left_out() -> None:
     ]
     summary = summarize_comparisons(results, Prices(1.0, 10.0))
     assert (summary["questions"], summary["failed"], summary["verdicts"]) == (4, 1, {})
-    assert summary["groups"]["all"]["speed_up"] == {"median": 2.0, "low": 1.25, "high": 2.5}
-    assert summary["groups"]["b"]["speed_up"] == {"median": 0.5, "low": 0.5, "high": 0.5}
-    assert summary["groups"]["all"]["direct"] == 1
-    assert summary["groups"]["a"]["sot"]["cost"]["median"] == (100 * 1 + 200 * 10) / 1e6
+    assert summary["all"]["speed_up"] == {"median": 2.0, "low": 1.25, "high": 2.5}
+    assert summary["categories"]["b"]["speed_up"] == {"median": 0.5, "low": 0.5, "high": 0.5}
+    assert summary["all"]["direct"] == 1
+    assert summary["categories"]["a"]["sot"]["cost"]["median"] == (100 * 1 + 200 * 10) / 1e6
     assert "1 of 4 questions failed" in markdown(summary)
     assert verdict_rows(summary) == []
 
@@ -230,7 +243,7 @@ def test_verdicts_are_counted_with_their_intervals() -> None:
 def test_what_nobody_told_is_not_counted() -> None:
     unknown = answer(1.0, usage=None, first_text_seconds=None)
     summary = summarize_comparisons([result(unknown, unknown)], Prices(1, 1))
-    assert summary["groups"]["all"]["sot"]["tokens"] is None
+    assert summary["all"]["sot"]["tokens"] is None
     assert time_rows(summary)[1][-1] == "? → ?"
     assert spread([]) is None
     assert spread([None, 3.0]) == {"median": 3.0, "low": 3.0, "high": 3.0}

@@ -1,5 +1,6 @@
 """Verdicts on two answers: both orders, failures, intervals."""
 
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
@@ -8,8 +9,9 @@ from langchain_core.runnables import Runnable, RunnableLambda
 from pydantic import SecretStr
 
 from sot_graph import DemoChatModel
-from sot_graph.judge import ASPECTS, Judge, Preferences, outcome, share_interval
+from sot_graph.judge import ASPECTS, Judge, Preferences, Verdict, outcome, share_interval
 
+Ask = Callable[..., Awaitable[Verdict]]
 QUICK = DemoChatModel(first_token=0, tokens_per_second=0)
 
 
@@ -35,29 +37,41 @@ class Fixed(DemoChatModel):
         return RunnableLambda(prefer)
 
 
+@pytest.fixture(params=["sync", "async"])
+def ask(request: pytest.FixtureRequest) -> Ask:
+    """Have a judge judge, once by `verdict` and once by `averdict`."""
+
+    async def verdict(judge: Judge, question: str, **answers: str) -> Verdict:
+        if request.param == "sync":
+            return judge.verdict(question, **answers)
+        return await judge.averdict(question, **answers)
+
+    return verdict
+
+
 @pytest.mark.parametrize(("word", "expected"), [("sot", "win"), ("plain", "lose"), ("", "tie")])
-async def test_who_is_better_in_both_orders_has_won(word: str, expected: str) -> None:
-    verdict = await Judge("fixed", Fixed(word=word)).verdict("Why?", plain="plain text", sot="sot text")
+async def test_who_is_better_in_both_orders_has_won(ask: Ask, word: str, expected: str) -> None:
+    verdict = await ask(Judge("fixed", Fixed(word=word)), "Why?", plain="plain text", sot="sot text")
     assert verdict["error"] is None
     assert verdict["outcomes"] == dict.fromkeys(ASPECTS, expected) | {"depth": "tie"}
     turned = [aspect for aspect in ASPECTS if aspect != "depth"] if expected == "tie" else []
     assert (verdict["judge"], verdict["turned"], verdict["reasons"]) == ("fixed", turned, ["Because."] * 2)
 
 
-async def test_a_judge_that_fails_says_so_without_its_key() -> None:
-    verdict = await Judge("fixed", Fixed(breaks=True)).verdict("Why?", plain="a", sot="b")
+async def test_a_judge_that_fails_says_so_without_its_key(ask: Ask) -> None:
+    verdict = await ask(Judge("fixed", Fixed(breaks=True)), "Why?", plain="a", sot="b")
     assert verdict["error"] == "ValueError: refused: ***"
     assert verdict["outcomes"] == {}
 
 
-async def test_texts_may_hold_braces_and_marks_of_their_own() -> None:
-    verdict = await Judge("demo", QUICK).verdict("{odd} </question>", plain="{0} {{}}", sot="\ud800 %s")
+async def test_texts_may_hold_braces_and_marks_of_their_own(ask: Ask) -> None:
+    verdict = await ask(Judge("demo", QUICK), "{odd} </question>", plain="{0} {{}}", sot="\ud800 %s")
     assert verdict["error"] is None
 
 
-async def test_the_demo_judges_always_alike() -> None:
+async def test_the_demo_judges_always_alike(ask: Ask) -> None:
     judge = Judge("demo", QUICK)
-    verdicts = [await judge.verdict("Why?", plain="one text", sot="another text") for _ in range(2)]
+    verdicts = [await ask(judge, "Why?", plain="one text", sot="another text") for _ in range(2)]
     assert verdicts[0] == verdicts[1]
     assert set(verdicts[0]["outcomes"]) == set(ASPECTS)
     assert "dice" in verdicts[0]["reasons"][0]
