@@ -48,7 +48,7 @@ def points(run: Run) -> dict[str, Any]:
         "results": [
             {"key": "points", "score": len(outputs["points"])},
             {"key": "failed_points", "score": failed},
-            {"key": "speed_up", "score": round(sot["sequential_seconds"] / sot["seconds"], 2)},
+            {"key": "speed_up", "score": sot["speed_up"]},
         ]
     }
 

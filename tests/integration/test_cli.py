@@ -70,6 +70,25 @@ def test_a_failed_point_is_told_and_the_others_are_printed(server: FakeOpenAI) -
     assert done.stdout.count("there is this to say") == 3
 
 
+def test_a_failed_point_is_seen_in_the_timeline(server: FakeOpenAI, tmp_path: Path) -> None:
+    server.script = lambda asked: Reply(status=401) if asked.title == TITLES[0] else usual(asked)
+    path = tmp_path / "run.svg"
+    done = ask(QUESTION, "--model", "m", "--base-url", server.url, "--timeline", str(path))
+    assert done.returncode == 1
+    drawn = path.read_text(encoding="utf-8")
+    assert drawn.count("row row-failed") == 1
+    assert drawn.count("row row-written") == 4
+    assert "✗ failed" in drawn
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "ascii"])
+def test_a_timeline_can_be_drawn_in_any_encoding(server: FakeOpenAI, encoding: str) -> None:
+    more = ("--base-url", server.url, "--timeline", "-")
+    done = ask(QUESTION, "--model", "m", *more, PYTHONIOENCODING=encoding)
+    assert done.returncode == 0, done.stderr
+    assert "skeleton" in done.stderr
+
+
 @pytest.mark.parametrize("encoding", ["utf-8", "ascii"])
 def test_any_text_can_be_printed(server: FakeOpenAI, encoding: str) -> None:
     server.script = lambda asked: usual(asked) if asked.stage == "skeleton" else Reply("Schlaf → 睡眠 \x1b[2J“gut”")

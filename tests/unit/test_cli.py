@@ -1,6 +1,8 @@
 """The command line with the demo model: what goes where, and how it ends."""
 
 import json
+import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -221,3 +223,77 @@ def test_json_holds_nothing_that_a_terminal_would_obey() -> None:
 
 def test_the_direction_of_a_terminals_text_is_not_turned() -> None:
     assert harmless("a\u202eb\u202cc \u200f") == "abc \u200f"
+
+
+@pytest.mark.parametrize(("name", "begins"), [("run.svg", "<svg "), ("run.HTML", "<!doctype html>")])
+def test_a_timeline_is_drawn_into_a_file(tmp_path: Path, name: str, begins: str) -> None:
+    done = run("ask", QUESTION, "--model", "demo", "--timeline", str(tmp_path / name))
+    assert (done.exit_code, done.stdout) == (0, run("ask", QUESTION).stdout)
+    assert len(done.stderr.splitlines()) == 1
+    drawn = (tmp_path / name).read_text(encoding="utf-8")
+    assert drawn.startswith(begins)
+    assert QUESTION in drawn
+
+
+@pytest.mark.parametrize("arguments", [["--json"], ["--watch"], ["--review"]])
+def test_a_timeline_goes_with_the_other_options(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str]
+) -> None:
+    monkeypatch.setattr("click.edit", lambda text, **_: text)
+    path = tmp_path / "run.svg"
+    assert run("ask", QUESTION, *arguments, "--timeline", str(path)).exit_code == 0
+    assert "The idea behind bees" in path.read_text(encoding="utf-8")
+
+
+def test_a_timeline_on_the_terminal_leaves_standard_output_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "90")
+    done = run("ask", QUESTION, "--json", "--timeline", "-")
+    assert json.loads(done.stdout)["question"] == QUESTION
+    assert "▸    skeleton" in done.stderr
+    assert "░ waits" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("where", "says"),
+    [
+        ("run.png", "ends in .svg or .html"),
+        ("", "ends in .svg or .html"),
+        (".", "ends in .svg or .html"),
+        ("folder.svg", "ends in .svg or .html"),
+        ("nowhere/run.svg", "nowhere is none"),
+    ],
+)
+def test_a_timeline_that_cannot_be_is_refused_before_a_model_is_asked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str, says: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "folder.svg").mkdir()
+    monkeypatch.setattr(cli, "choose_model", lambda *_: pytest.fail("a model was made"))
+    done = run("ask", QUESTION, "--timeline", where)
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert len(done.stderr.splitlines()) == 1
+    assert says in done.stderr
+
+
+def test_a_timeline_that_cannot_be_written_costs_no_answer(tmp_path: Path) -> None:
+    path = tmp_path / "run.svg"
+    path.symlink_to("/dev/full")
+    done = run("ask", QUESTION, "--model", "demo", "--timeline", str(path))
+    assert (done.exit_code, done.stdout) == (1, run("ask", QUESTION).stdout)
+    _, problem = done.stderr.splitlines()
+    assert problem.startswith("sot-graph: the timeline could not be written: OSError: ")
+
+
+def test_a_failed_run_draws_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(DemoChatModel, "_astream", None)
+    assert run("ask", QUESTION, "--model", "demo", "--timeline", str(tmp_path / "run.svg")).exit_code == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_draws_pictures_is_imported_only_for_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("svg", "sot_graph.picture"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    run("ask", QUESTION, "--timeline", "-")
+    assert "svg" not in sys.modules
+    run("ask", QUESTION, "--timeline", str(tmp_path / "run.svg"))
+    assert "svg" in sys.modules
