@@ -19,7 +19,7 @@ from langgraph.constants import TAG_NOSTREAM
 from langgraph.types import RetryPolicy
 
 from sot_graph.errors import ReplyError
-from sot_graph.safety import storable, told
+from sot_graph.safety import storable
 from sot_graph.usage import this_attempt
 
 # Providers name the reason why a reply ended differently; a whole reply has one of these.
@@ -127,11 +127,7 @@ def prepare_model(model: str | BaseChatModel, option: str = "model") -> BaseChat
         )
         raise TypeError(msg)
     changes = _overrides(model)
-    if not changes:
-        return model
-    copy = model.model_copy(update=changes)
-    vars(copy)["_serialized"] = told(copy)  # BaseChatModel computes it once, for the callbacks
-    return copy
+    return model.model_copy(update=changes) if changes else model
 
 
 def unstreamed(model: BaseChatModel) -> BaseChatModel:
@@ -152,12 +148,6 @@ def _stream_usage(model: BaseChatModel) -> dict[str, Any]:
 def _overrides(model: BaseChatModel) -> dict[str, Any]:
     """What our copy of a caller's model does differently."""
     changes = _stream_usage(model)
-    headers: dict[str, str] = {}
-    if hasattr(model, "default_headers") and "extra_headers" in (given := getattr(model, "model_kwargs", None) or {}):
-        # A trace tells these with every call's parameters, but not those of the client.
-        headers = given["extra_headers"] or {}
-        changes["model_kwargs"] = {key: value for key, value in given.items() if key != "extra_headers"}
-        changes["default_headers"] = {**(model.default_headers or {}), **headers}
     if hasattr(model, "max_retries"):
         # The graph's retry policy is the one layer that retries: a client that also does multiplies the attempts,
         # out of sight of the trace.
@@ -165,7 +155,7 @@ def _overrides(model: BaseChatModel) -> dict[str, Any]:
         for root, completions in (("root_client", "client"), ("root_async_client", "async_client")):
             # OpenAI's clients are built with the model and keep the number they were given.
             if (client := getattr(model, root, None)) is not None:
-                changes[root] = client.with_options(max_retries=0, default_headers=headers)
+                changes[root] = client.with_options(max_retries=0)
                 changes[completions] = changes[root].chat.completions
     return changes
 

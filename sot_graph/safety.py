@@ -7,7 +7,6 @@ from typing import Any
 
 from langchain_core.callbacks import BaseCallbackHandler, BaseCallbackManager
 from langchain_core.language_models import BaseChatModel
-from langchain_core.load import dumpd
 from langchain_core.outputs import ChatGeneration, LLMResult
 from langchain_core.runnables import RunnableConfig
 from pydantic import SecretStr
@@ -89,12 +88,21 @@ def hide_in(error: BaseException, secrets: Iterable[str] = ()) -> None:
 
 
 class Hider(BaseCallbackHandler):
-    """Takes keys out of a model's error before a tracer notes it."""
+    """Takes keys out of what a model's run tells, before a tracer notes it."""
 
     run_inline = True  # before those that come after it, in async runs too
 
     def __init__(self, secrets: Sequence[str]) -> None:
         self._secrets = secrets
+
+    def on_chat_model_start(self, serialized: Any, messages: Any, **kwargs: Any) -> None:  # noqa: ARG002 - the handler's form
+        """Take keys and headers out of how the model is made; LangChain itself knows of the API key only."""
+        params, metadata = kwargs.get("invocation_params"), kwargs.get("metadata")
+        for part in (serialized, params):
+            if isinstance(part, dict):
+                part.update(_hidden(_without_headers(part), self._secrets))
+        if params and metadata is not None:  # the tracer adds the parameters as they were to what is not there already
+            metadata.update({key: value for key, value in params.items() if "header" in key})
 
     def on_llm_error(self, error: BaseException, *, response: LLMResult | None = None, **_kwargs: Any) -> None:
         """Take keys out of the error, and of the server's reply that some clients' errors carry."""
@@ -103,12 +111,6 @@ class Hider(BaseCallbackHandler):
             if isinstance(generation, ChatGeneration):
                 message = generation.message
                 message.response_metadata = _hidden(message.response_metadata, self._secrets)
-
-
-def told(model: BaseChatModel) -> dict[str, Any]:
-    """What a trace tells of how a model is made. LangChain itself knows of the API key only, not of headers."""
-    made: dict[str, Any] = _hidden(_without_headers(dumpd(model)), secrets_of(model))
-    return made
 
 
 def _without_headers(value: Any) -> Any:

@@ -12,6 +12,7 @@ import openai
 import pytest
 from langchain.agents import create_agent
 from langchain_core.messages import AIMessage, HumanMessage
+from langchain_core.runnables import RunnableLambda
 from langchain_core.tracers.langchain import wait_for_all_tracers
 from langgraph.graph import START, MessagesState, StateGraph
 from langgraph.types import RetryPolicy
@@ -112,6 +113,18 @@ async def test_no_key_is_in_a_trace(server: FakeOpenAI, run: Run, sink: Sink, mo
         assert {asked.headers[name] for asked in server.asked} == {value}, "the calls have it"
     for secret in (KEY, "header-secret-1", "header-secret-2", "url-secret-1", "env-secret-value-1", "lsv2-test-key"):
         assert secret.encode() not in sink.received
+
+
+async def test_no_header_of_a_model_of_the_callers_own_is_in_a_trace(server: FakeOpenAI, run: Run, sink: Sink) -> None:
+    """A model that an expander asks has been made without us, and LangChain tells of its headers."""
+    own = server.model(
+        default_headers={"x-auth": "header-secret-1"}, model_kwargs={"extra_headers": {"x-more": "header-secret-2"}}
+    )
+    graph = create_sot_graph(server.model(), expander=RunnableLambda(own.invoke, own.ainvoke))
+    await run(graph, QUESTION, {"callbacks": [sink.tracer()]})
+    assert len(sink.of_type("llm")) == 5
+    assert {asked.headers["x-more"] for asked in server.of_stage("expand")} == {"header-secret-2"}, "the calls have it"
+    assert b"header-secret" not in sink.received
 
 
 FIVE = [*TITLES, "No screens in bed"]
