@@ -266,6 +266,9 @@ def _side_by_side(result: Comparison, output: Console) -> None:
         text = Text(harmless(answer["text"] or answer["error"] or ""))
         panels.append(Panel(text, title=name, subtitle=_figures(answer), width=width))
     output.print(Columns(panels, padding=(0, 0)))
+    verdict = result["verdict"]
+    for order, reason in zip(("SoT", "plain"), verdict["reasons"] if verdict else [], strict=False):
+        output.print(Text(f"judge, {order} first: {harmless(reason)}", style="dim"))
 
 
 def _figures(answer: Answer) -> str:

@@ -139,12 +139,14 @@ def test_wrong_use_is_one_line_and_asks_no_model(
 
 
 def test_one_question_shows_both_answers_and_the_figures() -> None:
-    done = run(QUESTIONS[0], "--price-in", 1, "--price-out", 10)
+    done = run(QUESTIONS[0], "--price-in", 1, "--price-out", 10, "--judge", "demo")
     assert done.exit_code == 0, done.stderr
     assert "one plain call" in done.stdout
     assert "by an outline" in done.stdout
     assert "speed-up" in done.stdout
     assert "cost" in done.stdout
+    assert "judge, SoT first: This is the demo model" in done.stdout
+    assert "judge, plain first: This is the demo model" in done.stdout
     words = " ".join(done.stdout.replace("│", " ").split())
     assert words.count("“The idea behind bees”") == 2
 
