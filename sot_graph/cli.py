@@ -235,8 +235,12 @@ def main() -> NoReturn:
     except OSError as error:  # standard output is closed or full
         errors.print(f"sot-graph: {error}", style="red", markup=False)
         code = 1
-    if not flush_traces(TRACE_SECONDS):
-        errors.print(f"sot-graph: LangSmith did not take all of the trace in {TRACE_SECONDS} s.", style="yellow")
+    try:
+        is_sent = flush_traces(TRACE_SECONDS)
+    except KeyboardInterrupt:  # somebody does not want to wait for that
+        is_sent = False
+    if not is_sent:
+        errors.print("sot-graph: LangSmith has not taken all of the trace.", style="yellow")
         # Its client's threads would keep the process until they have tried everything.
         os._exit(code if isinstance(code, int) else 1)
     sys.exit(code)

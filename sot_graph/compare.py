@@ -11,12 +11,13 @@ from typing import Any
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessageChunk
 from langchain_core.messages.ai import UsageMetadata
+from pydantic import TypeAdapter
 from typing_extensions import TypedDict
 
 from sot_graph.calls import counted
 from sot_graph.graph import SotGraph
 from sot_graph.judge import Verdict
-from sot_graph.safety import describe, hide_in, secrets_of
+from sot_graph.safety import describe, hide_in, secrets_of, storable
 
 
 class Question(TypedDict):
@@ -55,6 +56,9 @@ class Comparison(Question):
     """What a judge said of the two; see `sot_graph.judge`."""
 
 
+_RESULT = TypeAdapter(Comparison)
+
+
 def read_questions(lines: Iterable[str]) -> list[Question]:
     """Read questions, one JSON object in each line, with its `question` and perhaps a `category`.
 
@@ -76,8 +80,10 @@ def read_questions(lines: Iterable[str]) -> list[Question]:
         if not isinstance(question, str) or not question.strip():
             msg = f'line {number} must be an object with a text as "question", not {line.strip()[:80]}'
             raise ValueError(msg)
-        category = given.get("category")
-        questions[question] = Question(question=question, category=None if category is None else str(category))
+        question, category = storable(question), given.get("category")
+        questions[question] = Question(
+            question=question, category=None if category is None else storable(str(category))
+        )
     if not questions:
         msg = "there is no question in it"
         raise ValueError(msg)
@@ -99,11 +105,11 @@ def read_results(path: Path) -> dict[str, Comparison]:
     kept = whole[: whole.rfind(b"\n") + 1]
     for number, line in enumerate(kept.splitlines(), start=1):
         try:
-            result: Comparison = json.loads(line)
-            results[result["question"]] = result
-        except (ValueError, KeyError, TypeError):
+            result = _RESULT.validate_json(line)
+        except ValueError:
             msg = f"line {number} of {path} is no result of a comparison: move the file away, or give another folder"
             raise ValueError(msg) from None
+        results[result["question"]] = result
     if kept != whole:
         path.write_bytes(kept)
     return results
@@ -167,7 +173,7 @@ async def plain_pieces(model: BaseChatModel, question: str) -> AsyncGenerator[Pi
     if whole is None or not whole.text.strip():
         msg = "the model's answer is empty"
         raise ValueError(msg)
-    yield "", {"text": whole.text, "usage": whole.usage_metadata, "calls": 1}
+    yield "", {"text": storable(whole.text), "usage": whole.usage_metadata, "calls": 1}
 
 
 async def sot_pieces(graph: SotGraph, question: str) -> AsyncGenerator[Piece, None]:

@@ -2,8 +2,10 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from collections import Counter
 from collections.abc import Iterator
 from typing import Any
@@ -240,18 +242,13 @@ def at(sink: Sink) -> dict[str, str]:
     return {"LANGSMITH_ENDPOINT": sink.client.api_url, "LANGSMITH_API_KEY": "lsv2-test-key"}
 
 
+LINE = [sys.executable, "-c", "from sot_graph.cli import main; main()", "ask", "--model", "demo", "How can I sleep?"]
+
+
 def ask(**environment: str) -> subprocess.CompletedProcess[str]:
     """The command line, as a process of its own."""
     return subprocess.run(
-        [
-            sys.executable,
-            "-c",
-            "from sot_graph.cli import main; main()",
-            "ask",
-            "--model",
-            "demo",
-            "How can I sleep better?",
-        ],
+        LINE,
         env={**os.environ, **environment},
         capture_output=True,
         text=True,
@@ -274,5 +271,19 @@ def test_the_command_line_does_not_hang_on_langsmith(sink: Sink) -> None:
     done = ask(**at(sink), LANGSMITH_TRACING="true")
     assert done.returncode == 0
     assert done.stdout.strip()
-    assert "LangSmith did not take all of the trace" in done.stderr.splitlines()[-1]
+    assert "LangSmith has not taken all of the trace" in done.stderr.splitlines()[-1]
     assert not sink.runs, "it has not waited until there was an answer"
+
+
+def test_ctrl_c_ends_the_waiting_for_langsmith(sink: Sink) -> None:
+    sink.open.clear()
+    env = {**os.environ, **at(sink), "LANGSMITH_TRACING": "true"}
+    with subprocess.Popen(LINE, env=env, text=True, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as process:
+        assert process.stderr
+        assert "points ·" in process.stderr.readline()
+        time.sleep(1)  # it is waiting by then
+        process.send_signal(signal.SIGINT)
+        told = process.stderr.read()
+    assert "Traceback" not in told
+    assert "LangSmith has not taken all of the trace" in told
+    assert process.returncode == 0

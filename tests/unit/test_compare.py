@@ -6,6 +6,8 @@ from typing import Any, ClassVar
 from xml.etree import ElementTree as ET
 
 import pytest
+from langchain_core.messages import AIMessageChunk
+from langchain_core.outputs import ChatGenerationChunk
 from typer.testing import CliRunner
 
 from sot_graph import DemoChatModel, create_sot_graph, terminal
@@ -209,10 +211,32 @@ def test_results_of_other_settings_are_not_mixed(file: Path, tmp_path: Path) -> 
     done = run("--file", file, "--output", folder, "--max-points", 3)
     assert done.exit_code == 2
     assert "max_points 10" in " ".join(done.stderr.split())
-    (folder / "results.jsonl").write_text("nonsense\n")
-    done = run("--file", file, "--output", folder)
+
+
+@pytest.mark.parametrize("line", ["nonsense", "[]", '{"question": "of another make"}'])
+def test_a_file_of_something_else_is_not_written_to(file: Path, tmp_path: Path, line: str) -> None:
+    path = tmp_path / "out" / "results.jsonl"
+    path.parent.mkdir()
+    path.write_text(f"{line}\n")
+    done = run("--file", file, "--output", path.parent)
     assert done.exit_code == 2
-    assert "line 1 of" in " ".join(done.stderr.split())
+    assert f"line 1 of {path} is no result" in " ".join(done.stderr.split())
+    assert path.read_text() == f"{line}\n"
+
+
+def test_texts_that_nobody_can_store_are_stored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(DemoChatModel, "_paced", odd_pieces)
+    path = tmp_path / "questions.jsonl"
+    path.write_text('{"question": "What is \\ud800?", "category": "\\udfff"}')
+    for _ in range(2):
+        done = run("--file", path, "--output", tmp_path / "out")
+        assert done.exit_code == 0, done.stderr
+    (told,) = read_results(tmp_path / "out" / "results.jsonl").values()
+    assert told["plain"]["text"] == "odd \ufffd text"
+
+
+def odd_pieces(*_: Any) -> Any:
+    yield 0.0, ChatGenerationChunk(message=AIMessageChunk(content="odd \ud800 text"))
 
 
 def test_speed_up_is_of_each_question_and_failures_are_left_out() -> None:
