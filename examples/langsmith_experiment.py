@@ -11,6 +11,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
+from math import isnan, nan
 from statistics import median
 from typing import Any
 from uuid import uuid4
@@ -65,19 +66,23 @@ def judged(judge: Judge, pairs: Sequence[tuple[Any, Any]]) -> list[Pairwise]:
     for outline, plain in pairs:
         question = outline["example"].inputs["question"]
         texts = {"plain": plain["run"].outputs["answer"], "sot": outline["run"].outputs["answer"]}
-        verdicts[outline["run"].id] = judge.verdict(question, **texts)
+        verdict = judge.verdict(question, **texts)
+        if verdict["error"]:
+            print(f"{question[:48]}: no verdict ({verdict['error']})")
+        else:
+            verdicts[outline["run"].id] = verdict
     return [_evaluator(aspect, verdicts) for aspect in ASPECTS]
 
 
 def _evaluator(aspect: str, verdicts: Mapping[Any, Verdict]) -> Pairwise:
     def evaluate_aspect(runs: Sequence[Run], example: Example | None = None) -> dict[str, Any]:  # noqa: ARG001 - as it is called
         outline, plain = sorted(runs, key=lambda run: run.id not in verdicts)
+        if outline.id not in verdicts:
+            return {"key": aspect, "scores": {}}
         verdict = verdicts[outline.id]
-        if verdict["error"]:
-            raise RuntimeError(verdict["error"])
         score = SCORE[verdict["outcomes"][aspect]]
-        comment = " / ".join(verdict["reasons"])
-        return {"key": aspect, "scores": {outline.id: score, plain.id: 1 - score}, "comment": comment}
+        scores = {outline.id: score, plain.id: 1 - score}
+        return {"key": aspect, "scores": scores, "comment": " / ".join(verdict["reasons"])}
 
     return evaluate_aspect
 
@@ -143,7 +148,12 @@ def compare(model: BaseChatModel, judge: Judge | None, name: str) -> None:
         by_plain = evaluate(plain, evaluators=[seconds], experiment_prefix="plain", **told)
         by_outline = evaluate(outline, evaluators=[seconds, points], experiment_prefix="outline", **told)
 
-    pairs = list(zip(by_outline, by_plain, strict=True))
+    every = list(zip(by_outline, by_plain, strict=True))
+    pairs = [pair for pair in every if not any(each["run"].error for each in pair)]
+    if len(pairs) < len(every):
+        print(f"{len(every) - len(pairs)} of {len(every)} questions failed, and are left out.")
+    if not pairs:
+        return
     pairwise = [sooner, *(judged(judge, pairs) if judge else [])]
     names = (by_outline.experiment_name, by_plain.experiment_name)
     scores = verdicts_in_langsmith(client, names, len(pairs), pairwise) if online else verdicts_here(pairs, pairwise)
@@ -185,10 +195,11 @@ def tell(pairs: Sequence[tuple[Any, Any]], scores: Scores) -> None:
     for outline, plain in pairs:
         found = {each.key: each.score for each in outline["evaluation_results"]["results"]}
         figures = [found[key] for key in ("seconds", "points", "failed_points", "speed_up")]
-        verdicts = [by_run.get(outline["run"].id, float("nan")) for by_run in scores.values()]
+        verdicts = [by_run.get(outline["run"].id, nan) for by_run in scores.values()]
         lines.append([_seconds(plain["run"]), *figures, *verdicts])
     questions = [row["example"].inputs["question"] for row, _ in pairs]
-    lines.append([median(column) for column in zip(*lines, strict=True)])
+    known = ([value for value in column if not isnan(value)] for column in zip(*lines, strict=True))
+    lines.append([median(column) if column else nan for column in known])
     print("\n" + " " * 48, *(f"{column:>9}" for column in columns))
     for question, line in zip([*questions, "median"], lines, strict=True):
         print(f"{question[:48]:<48}", *(f"{value:9.2f}" for value in line))

@@ -135,19 +135,12 @@ def unstreamed(model: BaseChatModel) -> BaseChatModel:
     return model.model_copy(update={"disable_streaming": True}) if hasattr(model, "root_client") else model
 
 
-def counted(model: BaseChatModel) -> BaseChatModel:
-    """The same model, which tells its tokens where it is streamed too."""
-    return model.model_copy(update=changes) if (changes := _stream_usage(model)) else model
-
-
-def _stream_usage(model: BaseChatModel) -> dict[str, Any]:
-    # ChatOpenAI leaves token counts out of streams when it has a base URL of its own, unless told.
-    return {"stream_usage": True} if getattr(model, "stream_usage", False) is None else {}
-
-
 def _overrides(model: BaseChatModel) -> dict[str, Any]:
     """What our copy of a caller's model does differently."""
-    changes = _stream_usage(model)
+    changes: dict[str, Any] = {}
+    if getattr(model, "stream_usage", False) is None:
+        # ChatOpenAI leaves token counts out of streams when it has a base URL of its own, unless told.
+        changes["stream_usage"] = True
     if hasattr(model, "max_retries"):
         # The graph's retry policy is the one layer that retries: a client that also does multiplies the attempts,
         # out of sight of the trace.

@@ -4,7 +4,6 @@ import asyncio
 import json
 from contextlib import nullcontext
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,6 +11,7 @@ import typer
 from langchain_core.language_models import BaseChatModel
 from rich.columns import Columns
 from rich.console import Console
+from rich.measure import Measurement
 from rich.panel import Panel
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
@@ -23,13 +23,15 @@ from sot_graph.compare import (
     Question,
     compare,
     is_answered,
+    plain_graph,
     read_questions,
     read_results,
-    run_all,
+    write_result,
 )
 from sot_graph.display import harmless
 from sot_graph.graph import SotGraph, create_sot_graph
 from sot_graph.judge import Judge
+from sot_graph.safety import hide
 from sot_graph.summary import Prices, Rows, markdown, notes, summarize_comparisons, time_rows, verdict_rows
 from sot_graph.terminal import DEFAULT_MODEL, DEMO, INTERRUPTED, WRONG_USE, choose_model, errors, fail, one_line
 
@@ -39,40 +41,50 @@ if TYPE_CHECKING:
 RESULTS = "results.jsonl"
 TOLD = 3
 """How many problems are told at the end; the results have them all."""
+LOG_WIDTH = 200
+"""How wide a table may be where no terminal is."""
 TWO_COLUMNS = 80
 """From this width on there is room for two answers side by side."""
 
 
 @dataclass
 class Bench:
-    """What all questions are asked with."""
+    """What all questions are asked with, and where the results are kept."""
 
-    model: BaseChatModel
-    graph: SotGraph
+    plain: SotGraph
+    sot: SotGraph
     judge: Judge | None
     settings: dict[str, Any]
+    path: Path | None
+    results: dict[str, Comparison]
+    """By question."""
 
-    async def work(self, number: int, question: Question, before: Comparison | None) -> Comparison:
+    async def work(self, number: int, question: Question) -> None:
         """Answer a question in both ways, and have the answers judged; what is there is not asked for again."""
-        result = before if before and is_answered(before) else await self._ask(number, question)
-        if self.judge and is_answered(result) and not self.is_done(result):
-            result["verdict"] = await self.judge.averdict(
-                result["question"], plain=result["plain"]["text"], sot=result["sot"]["text"]
-            )
-        return result
+        text = question["question"]
+        if not self._is_answered(text):
+            at_once, sot_first = self.settings["at_once"], number % 2 == 1
+            options: Any = {"settings": self.settings, "at_once": at_once, "sot_first": sot_first}
+            self._keep(await compare(question, self.plain, self.sot, **options))
+        if self.judge and self._is_answered(text) and not self.is_done(text):
+            result = self.results[text]
+            verdict = await self.judge.averdict(text, plain=result["plain"]["text"], sot=result["sot"]["text"])
+            self._keep({**result, "verdicts": {**result["verdicts"], self.judge.name: verdict}})
 
-    async def _ask(self, number: int, question: Question) -> Comparison:
-        at_once, sot_first = self.settings["at_once"], number % 2 == 1
-        return await compare(
-            question, self.model, self.graph, settings=self.settings, at_once=at_once, sot_first=sot_first
-        )
-
-    def is_done(self, result: Comparison | None) -> bool:
+    def is_done(self, question: str) -> bool:
         """Whether nothing of a question is left to be asked."""
-        if result is None or not is_answered(result):
-            return False
-        verdict = result["verdict"]
-        return self.judge is None or bool(verdict and not verdict["error"] and verdict["judge"] == self.judge.name)
+        if not self._is_answered(question) or self.judge is None:
+            return self._is_answered(question)
+        verdict = self.results[question]["verdicts"].get(self.judge.name)
+        return verdict is not None and not verdict["error"]
+
+    def _is_answered(self, question: str) -> bool:
+        return question in self.results and is_answered(self.results[question])
+
+    def _keep(self, result: Comparison) -> None:
+        self.results[result["question"]] = result
+        if self.path:
+            write_result(result, self.path)
 
 
 def compare_answers(  # noqa: PLR0913 - one option each, keyword-only
@@ -115,22 +127,36 @@ def compare_answers(  # noqa: PLR0913 - one option each, keyword-only
     if (price_in is None) != (price_out is None):
         fail("a cost needs both prices: --price-in and --price-out.", WRONG_USE)
     prices = None if price_in is None or price_out is None else Prices(price_in, price_out)
-    bench = _bench(choose_model(model, base_url), max_points)
-    bench.judge = _judge(judge, judge_url)
-    bench.settings |= {"base_url": base_url, "at_once": at_once}
-    path, results = _results(output, bench.settings)
+    chosen = choose_model(model, base_url)
+    settings = {
+        "model": model or (chosen if isinstance(chosen, str) else DEMO),
+        "base_url": base_url and hide(base_url),
+        "max_points": max_points,
+        "at_once": at_once,
+    }
+    asked = _made(chosen)
+    sot = create_sot_graph(asked, min_points=min(2, max_points), max_points=max_points, on_error="keep")
+    judges = _judge(judge, judge_url)
+    path, results = _results(output, settings)
+    bench = Bench(plain_graph(asked), sot, judges, settings, path, results)
     try:
-        asyncio.run(_run(bench, questions, results, path, concurrency))
+        asyncio.run(_run(bench, questions, concurrency))
     except KeyboardInterrupt:
         kept = f" What is answered is in {path}: the same command goes on from there." if path else ""
         fail(f"stopped.{kept}", INTERRUPTED)
     except OSError as error:
+        _show(_of(questions, results), prices, judge, None)
         fail(f"the results could not be written: {one_line(error)}")
-    told = [Comparison(**{**results[each["question"]], **each}) for each in questions]  # its category may be new
-    _show(told, prices, output)
-    if problems := [problem for result in told for problem in _problems(result)]:
+    _show(_of(questions, results), prices, judge, output)
+    if problems := [problem for result in _of(questions, results) for problem in _problems(result, judge)]:
         more = f"; and {len(problems) - TOLD} more" if len(problems) > TOLD else ""
         fail("; ".join(problems[:TOLD]) + more)
+
+
+def _of(questions: list[Question], results: dict[str, Comparison]) -> list[Comparison]:
+    """The results of these questions; a category may be new."""
+    answered = [each for each in questions if each["question"] in results]
+    return [Comparison(**{**results[each["question"]], **each}) for each in answered]
 
 
 def _questions(question: str | None, file: Path | None) -> list[Question]:
@@ -145,14 +171,6 @@ def _questions(question: str | None, file: Path | None) -> list[Question]:
             return read_questions(lines)
     except (OSError, ValueError) as error:
         fail(f"--file {file} cannot be read: {error}", WRONG_USE)
-
-
-def _bench(name: str | BaseChatModel, max_points: int) -> Bench:
-    """Make the model, and the graph that asks it."""
-    model = _made(name)
-    graph = create_sot_graph(model, min_points=min(2, max_points), max_points=max_points, on_error="keep")
-    told = getattr(model, "model_name", None) or getattr(model, "model", None) or DEMO
-    return Bench(model, graph, None, {"model": str(told), "max_points": max_points})
 
 
 def _judge(name: str | None, base_url: str | None) -> Judge | None:
@@ -204,11 +222,10 @@ def _told(settings: dict[str, Any]) -> str:
     return ", ".join(f"{key} {value}" for key, value in settings.items() if value is not None)
 
 
-async def _run(
-    bench: Bench, questions: list[Question], results: dict[str, Comparison], path: Path | None, concurrency: int
-) -> None:
+async def _run(bench: Bench, questions: list[Question], concurrency: int) -> None:
     """Ask what is left to be asked, with a bar that shows how far it is."""
-    left = [pair for pair in enumerate(questions) if not bench.is_done(results.get(pair[1]["question"]))]
+    left = [(number, each) for number, each in enumerate(questions) if not bench.is_done(each["question"])]
+    places = asyncio.Semaphore(concurrency)
     bar = Progress(
         TextColumn("{task.description}"),
         BarColumn(),
@@ -220,25 +237,35 @@ async def _run(
     with bar if errors.is_terminal else nullcontext():
         task = bar.add_task("questions", total=len(questions), completed=len(questions) - len(left))
 
-        def done(result: Comparison) -> None:
-            results[result["question"]] = result
+        async def one(number: int, question: Question) -> None:
+            async with places:
+                await bench.work(number, question)
             bar.advance(task)
             if not errors.is_terminal and len(questions) > 1:
                 errors.print(f"{bar.tasks[0].completed:.0f} of {len(questions)}", style="dim")
 
-        work = [partial(bench.work, number, each, results.get(each["question"])) for number, each in left]
-        await run_all(work, path, done, concurrency=concurrency)
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                for number, each in left:
+                    tasks.create_task(one(number, each))
+        except ExceptionGroup as group:
+            raise group.exceptions[0] from None
 
 
-def _show(results: list[Comparison], prices: Prices | None, folder: Path | None) -> None:
+def _show(results: list[Comparison], prices: Prices | None, judge: str | None, folder: Path | None) -> None:
     """Print the figures, and the answers themselves if it was one question; write the summary."""
     output = Console(highlight=False)
+    if not output.is_terminal:
+        output.width = LOG_WIDTH
     if len(results) == 1:
-        _side_by_side(results[0], output)
-    summary = summarize_comparisons(results, prices)
-    for rows in (time_rows(summary), verdict_rows(summary)):
-        if len(rows) > 1:
-            output.print(_table(rows))
+        _side_by_side(results[0], judge, output)
+    summary = summarize_comparisons(results, prices, judge)
+    times = _table(time_rows(summary))
+    if Measurement.get(output, output.options.update(max_width=LOG_WIDTH), times).maximum > output.width:
+        times = _table(time_rows(summary, quartiles=False))
+    for table in (times, _table(verdict_rows(summary))):
+        if table.row_count:
+            output.print(table)
     for line in notes(summary):
         output.print(Text(line, style="dim"))
     if folder is None:
@@ -258,7 +285,7 @@ def _show(results: list[Comparison], prices: Prices | None, folder: Path | None)
     errors.print(f"Results and summary are in {folder}.", style="dim", markup=False)
 
 
-def _side_by_side(result: Comparison, output: Console) -> None:
+def _side_by_side(result: Comparison, judge: str | None, output: Console) -> None:
     """Both answers, each in a column of its own where there is room for two."""
     width = output.width // 2 if output.is_terminal and output.width >= TWO_COLUMNS else output.width
     panels = []
@@ -266,7 +293,7 @@ def _side_by_side(result: Comparison, output: Console) -> None:
         text = Text(harmless(answer["text"] or answer["error"] or ""))
         panels.append(Panel(text, title=name, subtitle=_figures(answer), width=width))
     output.print(Columns(panels, padding=(0, 0)))
-    verdict = result["verdict"]
+    verdict = result["verdicts"].get(judge or "")
     for order, reason in zip(("SoT", "plain"), verdict["reasons"] if verdict else [], strict=False):
         output.print(Text(f"judge, {order} first: {harmless(reason)}", style="dim"))
 
@@ -282,7 +309,7 @@ def _figures(answer: Answer) -> str:
 
 
 def _table(rows: Rows) -> Table:
-    head, *lines = rows
+    head, *lines = rows or [[]]
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for number, name in enumerate(head):
         table.add_column(name, justify="right" if number else "left", no_wrap=True)
@@ -291,10 +318,10 @@ def _table(rows: Rows) -> Table:
     return table
 
 
-def _problems(result: Comparison) -> list[str]:
+def _problems(result: Comparison, judge: str | None) -> list[str]:
     """What could not be had of a question."""
     question = result["question"][:60]
-    verdict = result["verdict"]
+    verdict = result["verdicts"].get(judge or "")
     errors = {
         "one plain call": result["plain"]["error"],
         "by an outline": result["sot"]["error"],

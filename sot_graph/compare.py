@@ -2,22 +2,20 @@
 
 import asyncio
 import json
+import os
 import time
-from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable
-from contextlib import aclosing
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from langchain_core.language_models import BaseChatModel
-from langchain_core.messages import AIMessageChunk
 from langchain_core.messages.ai import UsageMetadata
 from pydantic import TypeAdapter
 from typing_extensions import TypedDict
 
-from sot_graph.calls import counted
-from sot_graph.graph import SotGraph
+from sot_graph.graph import SotGraph, create_sot_graph
 from sot_graph.judge import Verdict
-from sot_graph.safety import describe, hide_in, secrets_of, storable
+from sot_graph.safety import describe, storable
 
 
 class Question(TypedDict):
@@ -52,8 +50,8 @@ class Comparison(Question):
     """What it was asked with; results of different settings do not go together."""
     plain: Answer
     sot: Answer
-    verdict: Verdict | None
-    """What a judge said of the two; see `sot_graph.judge`."""
+    verdicts: dict[str, Verdict]
+    """What judges said of the two, by their names; see `sot_graph.judge`."""
 
 
 _RESULT = TypeAdapter(Comparison)
@@ -73,7 +71,7 @@ def read_questions(lines: Iterable[str]) -> list[Question]:
             continue
         try:
             given = json.loads(line)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             msg = f"line {number} is no JSON: {error}"
             raise ValueError(msg) from None
         question = given.get("question") if isinstance(given, dict) else None
@@ -111,7 +109,7 @@ def read_results(path: Path) -> dict[str, Comparison]:
             raise ValueError(msg) from None
         results[result["question"]] = result
     if kept != whole:
-        path.write_bytes(kept)
+        os.truncate(path, len(kept))
     return results
 
 
@@ -120,10 +118,15 @@ def is_answered(result: Comparison) -> bool:
     return not (result["plain"]["error"] or result["sot"]["error"])
 
 
+def plain_graph(model: BaseChatModel) -> SotGraph:
+    """A graph that answers in one call, with the retries and checks that every call of ours has."""
+    return create_sot_graph(model, route=lambda _: False)
+
+
 async def compare(
     question: Question,
-    model: BaseChatModel,
-    graph: SotGraph,
+    plain: SotGraph,
+    sot: SotGraph,
     *,
     settings: dict[str, Any],
     at_once: bool = False,
@@ -133,77 +136,43 @@ async def compare(
 
     Args:
         question: What to ask.
-        model: Gives the plain answer.
-        graph: Gives the answer by an outline, with the same model.
+        plain: Gives the answer in one call; see `plain_graph`.
+        sot: Gives the answer by an outline, with the same model.
         settings: Goes into the result as it is.
         at_once: Whether both are asked at the same time, in place of one after the other.
-        sot_first: Whether the graph is asked first. The second may find a connection and a provider's cache warm.
+        sot_first: Whether the one with an outline is asked first. The second may find a connection and a provider's
+            cache warm.
 
     Returns:
         Both answers. One that failed has its `error`.
     """
-    secrets = secrets_of(model)
-
-    async def by_plain() -> Answer:
-        return await _timed(plain_pieces(model, question["question"]), secrets)
-
-    async def by_sot() -> Answer:
-        return await _timed(sot_pieces(graph, question["question"]), secrets)
-
+    text = question["question"]
     if at_once:
-        plain, sot = await asyncio.gather(by_plain(), by_sot())
+        one, other = await asyncio.gather(ask(plain, text), ask(sot, text))
     elif sot_first:
-        sot, plain = await by_sot(), await by_plain()
+        other, one = await ask(sot, text), await ask(plain, text)
     else:
-        plain, sot = await by_plain(), await by_sot()
-    return Comparison(**question, settings=settings, plain=plain, sot=sot, verdict=None)
+        one, other = await ask(plain, text), await ask(sot, text)
+    return Comparison(**question, settings=settings, plain=one, sot=other, verdicts={})
 
 
-Piece = tuple[str, dict[str, Any]]
-"""Text as a reader gets it, and what is known by now of the answer."""
+async def ask(graph: SotGraph, question: str) -> Answer:
+    """Answer a question, and take the time.
 
-
-async def plain_pieces(model: BaseChatModel, question: str) -> AsyncGenerator[Piece, None]:
-    """Stream the plain answer."""
-    whole: AIMessageChunk | None = None
-    async for piece in counted(model).astream(question):
-        chunk = piece if isinstance(piece, AIMessageChunk) else AIMessageChunk(content=piece.content)
-        whole = chunk if whole is None else whole + chunk
-        yield chunk.text, {}
-    if whole is None or not whole.text.strip():
-        msg = "the model's answer is empty"
-        raise ValueError(msg)
-    yield "", {"text": storable(whole.text), "usage": whole.usage_metadata, "calls": 1}
-
-
-async def sot_pieces(graph: SotGraph, question: str) -> AsyncGenerator[Piece, None]:
-    """Stream the answer by an outline."""
-    answer: dict[str, Any] = {}
-    part: Any
-    async for mode, part in graph.astream({"question": question}, stream_mode=["custom", "values"]):
-        if mode == "values":
-            answer = part
-        elif part["type"] == "answer":
-            yield part["text"], {}
-    message, points = answer["messages"][-1], answer["points"]
-    told = {"text": answer["answer"], "usage": message.usage_metadata, "points": len(points)}
-    failed = sum(point["status"] == "failed" for point in points)
-    yield "", {**told, "calls": message.response_metadata["sot"]["calls"], "failed": failed}
-
-
-async def _timed(pieces: AsyncGenerator[Piece, None], secrets: list[str]) -> Answer:
-    """Read an answer to its end, and take the time."""
+    Returns:
+        The answer; with an `error` where there is none.
+    """
     began, first = time.perf_counter(), None
     told: dict[str, Any] = {}
+    part: Any
     try:
-        async with aclosing(pieces):
-            async for text, known in pieces:
-                if first is None and text.strip():
-                    first = time.perf_counter()
-                told |= known
+        async for mode, part in graph.astream({"question": question}, stream_mode=["custom", "values"]):
+            if mode == "values":
+                told = _told(part)
+            elif first is None and part["type"] == "answer" and part["text"].strip():
+                first = time.perf_counter()
     except Exception as error:  # noqa: BLE001 - one question that fails does not end a comparison
-        hide_in(error, secrets)
-        told["error"] = describe(error)
+        told = {"error": describe(error)}
     empty = Answer(
         text="",
         seconds=round(time.perf_counter() - began, 3),
@@ -217,37 +186,21 @@ async def _timed(pieces: AsyncGenerator[Piece, None], secrets: list[str]) -> Ans
     return {**empty, **told}  # type: ignore[typeddict-item]
 
 
-async def run_all(
-    work: Iterable[Callable[[], Coroutine[Any, Any, Comparison]]],
-    path: Path | None,
-    done: Callable[[Comparison], None],
-    *,
-    concurrency: int = 1,
-) -> None:
-    """Do all of this work, so much of it at a time, and write each result down as soon as it is there.
+def _told(state: dict[str, Any]) -> dict[str, Any]:
+    """What the graph's last state tells of the answer; `{}` of an earlier one."""
+    if not state.get("answer"):
+        return {}
+    message, points = state["messages"][-1], state["points"]
+    return {
+        "text": state["answer"],
+        "usage": message.usage_metadata,
+        "calls": message.response_metadata["sot"]["calls"],
+        "points": len(points),
+        "failed": sum(point["status"] == "failed" for point in points),
+    }
 
-    Args:
-        work: Each gives one result.
-        path: The file of the results, one JSON object in each line; None: nothing is written.
-        done: Told of each result.
-        concurrency: How many at a time.
 
-    Raises:
-        OSError: The file cannot be written.
-    """
-    places = asyncio.Semaphore(concurrency)
-
-    async def one(task: Callable[[], Coroutine[Any, Any, Comparison]]) -> None:
-        async with places:
-            result = await task()
-        if path:
-            with path.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(result) + "\n")
-        done(result)
-
-    try:
-        async with asyncio.TaskGroup() as tasks:
-            for task in work:
-                tasks.create_task(one(task))
-    except ExceptionGroup as group:
-        raise group.exceptions[0] from None
+def write_result(result: Comparison, path: Path) -> None:
+    """Write a result down, as a line behind the others."""
+    with path.open("a", encoding="utf-8") as file:
+        file.write(json.dumps(result) + "\n")

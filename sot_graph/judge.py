@@ -5,11 +5,12 @@ from collections.abc import Sequence
 from math import sqrt
 from typing import Any, Literal
 
+from langchain_core.callbacks import BaseCallbackHandler, BaseCallbackManager
 from langchain_core.language_models import BaseChatModel
 from pydantic import BaseModel, Field
 from typing_extensions import TypedDict
 
-from sot_graph.safety import describe, hide_in, secrets_of
+from sot_graph.safety import Hider, describe, hide_in, secrets_of
 
 Better = Literal["first", "second", "neither"]
 
@@ -63,7 +64,9 @@ class Judge:
 
         self.name = name
         self._secrets = secrets_of(model)
-        options: Any = {"prompt": _prompt, "judge": model, "output_schema": Preferences, "feedback_key": "preferences"}
+        # openevals hands no config on: the handler that keeps keys out of traces goes with the model.
+        heard = model.model_copy(update={"callbacks": [Hider(self._secrets), *_callbacks(model)]})
+        options: Any = {"prompt": _prompt, "judge": heard, "output_schema": Preferences, "feedback_key": "preferences"}
         self._ask: Any = llm.create_llm_as_judge(**options)
         self._aask: Any = llm.create_async_llm_as_judge(**options)
 
@@ -86,8 +89,9 @@ class Judge:
     async def averdict(self, question: str, *, plain: str, sot: str) -> Verdict:
         """Judge two answers, in both orders; see `verdict`."""
         asked = (self._aask(inputs=question, outputs=order) for order in _orders(plain, sot))
+        given = await asyncio.gather(*asked, return_exceptions=True)  # none goes on by itself
         try:
-            return self._read(await asyncio.gather(*asked))
+            return self._read([_raised(each) for each in given])
         except Exception as error:  # noqa: BLE001 - the same
             return self._failed(error)
 
@@ -105,6 +109,17 @@ class Judge:
     def _failed(self, error: Exception) -> Verdict:
         hide_in(error, self._secrets)
         return Verdict(judge=self.name, outcomes={}, turned=[], reasons=[], error=describe(error))
+
+
+def _callbacks(model: BaseChatModel) -> list[BaseCallbackHandler]:
+    given = model.callbacks or []
+    return given.handlers if isinstance(given, BaseCallbackManager) else list(given)
+
+
+def _raised(given: Any) -> Any:
+    if isinstance(given, BaseException):
+        raise given
+    return given
 
 
 def _orders(plain: str, sot: str) -> tuple[dict[str, str], dict[str, str]]:

@@ -27,12 +27,15 @@ class Prices:
         return (usage["input_tokens"] * self.input + usage["output_tokens"] * self.output) / MILLION
 
 
-def summarize_comparisons(results: Iterable[Comparison], prices: Prices | None = None) -> dict[str, Any]:
+def summarize_comparisons(
+    results: Iterable[Comparison], prices: Prices | None = None, judge: str | None = None
+) -> dict[str, Any]:
     """Sum results up.
 
     Args:
         results: Those in which a way of answering failed are counted, and nothing more.
         prices: Makes costs of the tokens.
+        judge: Whose verdicts to count; None: those of the only judge there is.
 
     Returns:
         `questions`, `failed` (how many of them have not both answers), `all` (see `figures`; None if all failed),
@@ -50,7 +53,7 @@ def summarize_comparisons(results: Iterable[Comparison], prices: Prices | None =
         "failed": len(results) - len(answered),
         "all": figures(answered, prices) if answered else None,
         "categories": {name: figures(group, prices) for name, group in categories.items()},
-        "verdicts": verdicts(answered),
+        "verdicts": verdicts(answered, judge),
     }
 
 
@@ -101,9 +104,12 @@ def spread(values: Iterable[float | None]) -> dict[str, float] | None:
     return {"median": round(median(known), 6), "low": round(low, 6), "high": round(high, 6)}
 
 
-def verdicts(results: Iterable[Comparison]) -> dict[str, Any]:
+def verdicts(results: Sequence[Comparison], judge: str | None) -> dict[str, Any]:
     """How often the answer by an outline won, tied and lost, by aspect; `{}` where nothing was judged."""
-    judged = [each["outcomes"] for result in results if (each := result["verdict"]) and not each["error"]]
+    judges = {name for result in results for name in result["verdicts"]}
+    counted = {judge} if judge else judges if len(judges) == 1 else set()
+    given = [verdict for result in results for name, verdict in result["verdicts"].items() if name in counted]
+    judged = [verdict["outcomes"] for verdict in given if not verdict["error"]]
     if not judged:
         return {}
     counts = {aspect: {each: sum(o[aspect] == each for o in judged) for each in OUTCOMES} for aspect in ASPECTS}
@@ -129,14 +135,15 @@ def groups(summary: Mapping[str, Any]) -> list[tuple[str, dict[str, Any]]]:
     return [("all", summary["all"]), *summary["categories"].items()] if summary["all"] else []
 
 
-def time_rows(summary: Mapping[str, Any]) -> Rows:
-    """The figures as a table, with a line for each category."""
+def time_rows(summary: Mapping[str, Any], *, quartiles: bool = True) -> Rows:
+    """The figures as a table, with a line for each category; with the quartiles where there is room for them."""
+    cell = _cell if quartiles else _middle
     with_cost = any(group["sot"]["cost"] for _, group in groups(summary))
     rows = [["", "n", "plain s", "SoT s", "speed-up", "first text s", "tokens", *["cost"] * with_cost]]
     for name, group in groups(summary):
         plain, sot = group["plain"], group["sot"]
-        cells = [name, str(group["questions"]), _cell(plain["seconds"], 1), _cell(sot["seconds"], 1)]
-        cells.append(_cell(group["speed_up"], 2))
+        cells = [name, str(group["questions"]), cell(plain["seconds"], 1), cell(sot["seconds"], 1)]
+        cells.append(cell(group["speed_up"], 2))
         figures = {"first_text_seconds": 1, "tokens": 0, **({"cost": 5} if with_cost else {})}
         rows.append(cells + [f"{_middle(plain[key], d)} → {_middle(sot[key], d)}" for key, d in figures.items()])
     return rows
@@ -181,7 +188,9 @@ def _markdown_table(rows: Rows) -> str:
     return "\n".join(f"| {' | '.join(row)} |" for row in (head, ruler, *lines))
 
 
-def _cell(figure: Mapping[str, float], digits: int) -> str:
+def _cell(figure: Mapping[str, float] | None, digits: int) -> str:
+    if figure is None:
+        return _middle(figure, digits)
     middle, low, high = (f"{figure[key]:.{digits}f}" for key in ("median", "low", "high"))
     return middle if low == high else f"{middle} ({low}-{high})"
 

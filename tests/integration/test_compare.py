@@ -61,6 +61,29 @@ def test_a_kill_half_way_loses_nothing(server: FakeOpenAI, tmp_path: Path) -> No
     assert len(results(file)) == 6
 
 
+def test_answers_are_kept_while_a_judge_is_at_work(server: FakeOpenAI, tmp_path: Path) -> None:
+    file = tmp_path / "questions.jsonl"
+    server.script = lambda asked: Reply("Slow.", first_token=30) if "<first>" in asked.prompt else usual(asked)
+    line = command(*arguments(server, file), "--judge", "j", "--judge-url", server.url, "--concurrency", "6")
+    process = subprocess.Popen(line, env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    until = time.monotonic() + 30
+    while len(results(file)) < 6 and time.monotonic() < until:
+        time.sleep(0.05)
+    process.kill()
+    process.wait()
+    assert len(results(file)) == 6
+
+
+def test_the_plain_call_is_tried_again_as_a_points_is(server: FakeOpenAI, tmp_path: Path) -> None:
+    file = tmp_path / "questions.jsonl"
+    server.script = lambda asked: (
+        Reply("Half an answer", drop_after=2) if asked.stage == "direct" and asked.attempt == 1 else usual(asked)
+    )
+    assert run(*arguments(server, file)).returncode == 0
+    assert all(str(each["plain"]["text"]).endswith("A direct answer.") for each in results(file))
+    assert sum(int(str(each["plain"]["calls"])) for each in results(file)) == 7
+
+
 def test_what_failed_is_told_and_asked_again(server: FakeOpenAI, tmp_path: Path) -> None:
     file = tmp_path / "questions.jsonl"
     server.script = lambda asked: (

@@ -87,6 +87,42 @@ def test_a_verdict_that_turns_with_the_order_is_a_tie(
     assert scores == {"0.50"} if likes == "first" else scores & {"0.00", "1.00"}
 
 
+@pytest.mark.parametrize("online", [False, True])
+def test_a_question_that_fails_is_left_out(
+    api: Api,
+    experiment: dict[str, Any],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    online: bool,
+) -> None:
+    if online:
+        monkeypatch.setenv("LANGSMITH_API_KEY", "lsv2-test-key")
+
+    def paced(model: DemoChatModel, messages: Any, kwargs: Any) -> Any:
+        if "bees" in messages[-1].text:
+            msg = "no bees"
+            raise ValueError(msg)
+        return given(model, messages, kwargs)
+
+    given = DemoChatModel._paced  # noqa: SLF001 - the way in for a fault
+    monkeypatch.setattr(DemoChatModel, "_paced", paced)
+    experiment["compare"](QUICK, judge("longer"), NAME)
+    told = capsys.readouterr().out
+    assert "1 of 3 questions failed" in told
+    assert "floods" in told
+    assert len(api.scores("overall")) == 4 * online
+
+
+def test_a_judge_that_fails_is_told(experiment: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> None:
+    broken = judge("longer")
+    broken._ask = None  # noqa: SLF001 - calling it fails
+    experiment["compare"](QUICK, broken, NAME)
+    told = capsys.readouterr().out
+    assert told.count("no verdict (TypeError") == 3
+    assert told.splitlines()[-3].startswith("median")
+
+
 @pytest.mark.usefixtures("with_key")
 def test_with_a_key_there_are_a_dataset_two_experiments_and_verdicts(api: Api, experiment: dict[str, Any]) -> None:
     experiment["compare"](QUICK, judge("longer"), NAME)

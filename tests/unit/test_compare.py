@@ -1,6 +1,8 @@
 """Comparing: what is read, what is asked, what it comes to; with the demo model."""
 
 import json
+import re
+from io import StringIO
 from pathlib import Path
 from typing import Any, ClassVar
 from xml.etree import ElementTree as ET
@@ -8,11 +10,21 @@ from xml.etree import ElementTree as ET
 import pytest
 from langchain_core.messages import AIMessageChunk
 from langchain_core.outputs import ChatGenerationChunk
+from rich.console import Console
 from typer.testing import CliRunner
 
-from sot_graph import DemoChatModel, create_sot_graph, terminal
+from sot_graph import DemoChatModel, cli_compare, create_sot_graph, terminal
 from sot_graph.cli import app
-from sot_graph.compare import Answer, Comparison, compare, is_answered, read_questions, read_results
+from sot_graph.compare import (
+    Answer,
+    Comparison,
+    Question,
+    compare,
+    is_answered,
+    plain_graph,
+    read_questions,
+    read_results,
+)
 from sot_graph.judge import ASPECTS, Verdict
 from sot_graph.plot import summary_svg
 from sot_graph.summary import Prices, markdown, spread, summarize_comparisons, time_rows, verdict_rows
@@ -54,19 +66,23 @@ def answer(seconds: float, **more: Any) -> Answer:
     return {**usual, **more}  # type: ignore[typeddict-item]
 
 
-def result(plain: Answer, sot: Answer, category: str | None = None, outcome: str | None = None) -> Comparison:
-    verdict = outcome and Verdict(
-        judge="j", outcomes=dict.fromkeys(ASPECTS, outcome), turned=[], reasons=[], error=None
-    )
-    return Comparison(question="?", category=category, settings={}, plain=plain, sot=sot, verdict=verdict or None)
+def result(
+    plain: Answer, sot: Answer, category: str | None = None, outcome: str | None = None, judge: str = "j"
+) -> Comparison:
+    verdicts = {judge: said(judge, outcome)} if outcome else {}
+    return Comparison(question="?", category=category, settings={}, plain=plain, sot=sot, verdicts=verdicts)
+
+
+def said(judge: str, outcome: str, error: str | None = None) -> Verdict:
+    return Verdict(judge=judge, outcomes=dict.fromkeys(ASPECTS, outcome), turned=[], reasons=[], error=error)
 
 
 @pytest.mark.parametrize("at_once", [False, True])
 @pytest.mark.parametrize("sot_first", [False, True])
 async def test_both_ways_answer_the_same_question(*, at_once: bool, sot_first: bool) -> None:
     graph = create_sot_graph(QUICK)
-    question = {"question": QUESTIONS[0], "category": "insects"}
-    told = await compare(question, QUICK, graph, settings={"a": 1}, at_once=at_once, sot_first=sot_first)  # type: ignore[arg-type]
+    question = Question(question=QUESTIONS[0], category="insects")
+    told = await compare(question, plain_graph(QUICK), graph, settings={"a": 1}, at_once=at_once, sot_first=sot_first)
     assert is_answered(told)
     assert told["plain"]["text"] == QUICK.invoke(QUESTIONS[0]).text
     assert told["sot"]["text"] == graph.invoke({"question": QUESTIONS[0]})["answer"]
@@ -87,6 +103,7 @@ async def test_both_ways_answer_the_same_question(*, at_once: bool, sot_first: b
         ('{"question": " "}', 'line 1 must be an object with a text as "question"'),
         ('["a"]', "line 1 must be"),
         ('\n{"text": "a"}', "line 2 must be"),
+        ("[" * 200_000, "line 1 is no JSON"),
     ],
 )
 def test_a_file_that_cannot_be_read_is_refused(tmp_path: Path, text: str, problem: str) -> None:
@@ -233,6 +250,7 @@ def test_texts_that_nobody_can_store_are_stored(tmp_path: Path, monkeypatch: pyt
         assert done.exit_code == 0, done.stderr
     (told,) = read_results(tmp_path / "out" / "results.jsonl").values()
     assert told["plain"]["text"] == "odd \ufffd text"
+    assert told["question"] == "What is \ufffd?"
 
 
 def odd_pieces(*_: Any) -> Any:
@@ -264,6 +282,48 @@ def test_verdicts_are_counted_with_their_intervals() -> None:
     assert overall["win"]["share"] == 0.5
     assert overall["win"]["interval"] == pytest.approx([0.2366, 0.7634], abs=1e-4)
     assert verdict_rows(summary)[1] == ["overall", "50% (24% to 76%)", "30% (11% to 60%)", "20% (6% to 51%)"]
+
+
+def test_verdicts_of_two_judges_are_not_mixed() -> None:
+    both = result(answer(2.0), answer(1.0), None, "win", "a")
+    both["verdicts"]["b"] = said("b", "lose")
+    failed = result(answer(2.0), answer(1.0), None, "win", "a")
+    failed["verdicts"]["a"] = said("a", "win", error="lost")
+    wins = [
+        summarize_comparisons([both, failed], judge=judge)["verdicts"]["overall"]["win"]["count"]
+        for judge in ("a", "b")
+    ]
+    assert wins == [1, 0]
+    assert summarize_comparisons([both])["verdicts"] == {}, "whose?"
+    assert summarize_comparisons([failed])["verdicts"] == {}
+
+
+def test_what_cannot_be_written_is_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "results.jsonl").symlink_to("/dev/full")
+    monkeypatch.setattr(Path, "read_bytes", lambda _: b"")
+    done = run(QUESTIONS[0], "--output", tmp_path)
+    assert done.exit_code == 1
+    assert "the results could not be written" in done.stderr
+    assert "by an outline" in done.stdout
+
+
+def test_no_key_is_in_the_results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cli_compare, "choose_model", lambda *_: QUICK)
+    done = run(QUESTIONS[0], "--model", "m", "--base-url", "http://me:top-secret-1@localhost", "--output", tmp_path)
+    assert done.exit_code == 0, done.stderr
+    assert "top-secret-1" not in (tmp_path / "results.jsonl").read_text() + done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(("columns", "quartiles"), [(80, False), (120, True)])
+def test_figures_are_never_cut_off(monkeypatch: pytest.MonkeyPatch, columns: int, *, quartiles: bool) -> None:
+    console = Console(file=StringIO(), force_terminal=True, width=columns, color_system=None)
+    monkeypatch.setattr(cli_compare, "Console", lambda **_: console)
+    results = [result(answer(20.9 + i, points=0), answer(10.3 + i / 2), f"kind {i % 4}", "win") for i in range(40)]
+    cli_compare._show(results, Prices(1, 10), "j", None)  # noqa: SLF001 - a terminal of a width that is known
+    told = console.file.getvalue()  # type: ignore[attr-defined]
+    assert "…" not in told
+    assert "0.00210 → 0.00210" in told
+    assert bool(re.search(r"\d \(\d+\.\d-\d+\.\d\)", told)) == quartiles
 
 
 def test_what_nobody_told_is_not_counted() -> None:
