@@ -95,6 +95,11 @@ class Hider(BaseCallbackHandler):
     def __init__(self, secrets: Sequence[str]) -> None:
         self._secrets = secrets
 
+    def __hash__(self) -> int:
+        # LangChain merges two managers' handlers as sets, which lose their order. With this hash, one that went in
+        # first comes out first again.
+        return 0
+
     def on_chat_model_start(self, serialized: Any, messages: Any, **kwargs: Any) -> None:  # noqa: ARG002 - the handler's form
         """Take keys and headers out of how the model is made; LangChain itself knows of the API key only."""
         params, metadata = kwargs.get("invocation_params"), kwargs.get("metadata")

@@ -122,9 +122,10 @@ async def test_no_header_of_a_model_of_the_callers_own_is_in_a_trace(server: Fak
     own = server.model(
         default_headers={"x-auth": "header-secret-1"}, model_kwargs={"extra_headers": {"x-more": "header-secret-2"}}
     )
-    graph = create_sot_graph(server.model(), expander=RunnableLambda(own.invoke, own.ainvoke))
-    await run(graph, QUESTION, {"callbacks": [sink.tracer()]})
-    assert len(sink.of_type("llm")) == 5
+    for expander in (RunnableLambda(own.invoke, own.ainvoke), own.bind(stop=["---"])):
+        graph = create_sot_graph(server.model(), expander=expander)
+        await run(graph, QUESTION, {"callbacks": [sink.tracer()]})
+    assert len(sink.of_type("llm")) == 10
     assert {asked.headers["x-more"] for asked in server.of_stage("expand")} == {"header-secret-2"}, "the calls have it"
     assert b"header-secret" not in sink.received
 

@@ -3,10 +3,11 @@
 from typing import Any, NamedTuple
 
 import pytest
+from langchain_core.callbacks import BaseCallbackHandler, CallbackManager
 from pydantic import Field, SecretStr
 
 from sot_graph import DemoChatModel
-from sot_graph.safety import encodable, hide, hide_in, secrets_of, storable
+from sot_graph.safety import Hider, encodable, hide, hide_in, secrets_of, storable
 
 
 @pytest.mark.parametrize(
@@ -79,3 +80,13 @@ def test_text_is_changed_only_where_it_cannot_be_sent_or_stored() -> None:
     assert storable(odd) == "ä\ufffd\ufffd\x1b\u202e😀"
     plain = "plain"
     assert storable(plain) == plain
+
+
+def test_the_hider_comes_first_in_merged_managers_too() -> None:
+    for _ in range(500):
+        others = [BaseCallbackHandler() for _ in range(9)]
+        hider = Hider([])
+        first, second = (CallbackManager([hider, *each], [hider, *each]) for each in (others[:4], others[2:]))
+        merged = first.merge(second)
+        assert merged.handlers[0] is merged.inheritable_handlers[0] is hider
+        assert set(merged.handlers) == {hider, *others}
