@@ -144,7 +144,7 @@ def compare(model: BaseChatModel, judge: Judge | None, name: str) -> None:
         "upload_results": online,
     }
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "'upload_results' parameter is in beta")
+        warnings.filterwarnings("ignore", "'upload_(results|runs)' parameter is in beta")
         by_plain = evaluate(plain, evaluators=[seconds], experiment_prefix="plain", **told)
         by_outline = evaluate(outline, evaluators=[seconds, points], experiment_prefix="outline", **told)
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -172,7 +173,9 @@ async def test_the_whole_tree_of_a_run_with_a_kept_failure(server: FakeOpenAI, r
     config = {"callbacks": [sink.tracer()], "tags": ["mine"], "metadata": {"customer": 7}}
     await run(builder.compile(name="parent"), QUESTION, config)  # type: ignore[arg-type]  # a plain dict
     told = TREE.strip().replace("MODEL", MODEL).replace("PARSER", PARSER).replace("POINT", POINT)
-    assert sink.tree("customer", "ls_", "sot_") == told
+    # Where langchain-openai looks for refusals in a step of its own, that is one more parser.
+    tree = re.sub(r"(?m)^(.*skeleton parser.*\n)\1", r"\1", sink.tree("customer", "ls_", "sot_"))
+    assert tree == told
 
 
 async def test_the_conversation_is_told_no_more_often_than_needed(server: FakeOpenAI, run: Run, sink: Sink) -> None:
@@ -226,7 +229,7 @@ async def test_an_answer_does_not_wait_for_langsmith(server: FakeOpenAI, run: Ru
     assert answer["answer"]
     assert not sink.runs
     sink.open.set()
-    assert len(sink.all_runs()) == 13
+    assert len([each for each in sink.all_runs() if each["name"] != "skeleton parser"]) == 12
 
 
 async def test_without_tracing_nothing_is_sent(
