@@ -99,7 +99,8 @@ class Reading:
         self._is_recalled = False
         self._not_before: dict[str, float] = {}
         self._failed: dict[str, list[Attempt]] = {}
-        self.began = time.time()
+        # In milliseconds, as calls tell theirs: one that was rounded down would seem older than its run.
+        self.began = round(time.time(), 3)
 
     def stop(self) -> None:
         """Take in that nobody listens any more to this run."""

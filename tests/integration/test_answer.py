@@ -1,6 +1,8 @@
 """Question in, answer out."""
 
 import json
+import time
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -472,3 +474,16 @@ async def test_the_answer_is_one_message_in_messages_mode(server: FakeOpenAI) ->
         for pieces in (sync, later):
             assert "".join(piece.text for piece in pieces) == answer
             assert len({piece.id for piece in pieces}) == 1
+
+
+async def test_a_call_that_begins_with_the_run_counts(
+    server: FakeOpenAI, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Times are kept in milliseconds, and one that was rounded down is no older than the run."""
+    clock = SimpleNamespace(time=lambda: 1_800_000_000.0004, monotonic=time.monotonic)
+    for module in ("reading", "stage", "usage"):
+        monkeypatch.setattr(f"sot_graph.{module}.time", clock)
+    result = await run(create_sot_graph(server.model()), {"question": QUESTION})
+    sot = result["messages"][-1].response_metadata["sot"]
+    assert sot["calls"] == 5
+    assert not any(point["cached"] for point in sot["points"])
