@@ -153,7 +153,7 @@ def _overrides(model: BaseChatModel) -> dict[str, Any]:
     return changes
 
 
-def call_config(config: RunnableConfig, stage: str, what: str, **metadata: str | int) -> RunnableConfig:
+def call_config(config: RunnableConfig, stage: str, what: str, **told: str | int) -> RunnableConfig:
     """Name one model call's run, so that a trace tells the calls apart.
 
     Args:
@@ -161,16 +161,17 @@ def call_config(config: RunnableConfig, stage: str, what: str, **metadata: str |
         stage: The stage, as the first word of the run's name, as a tag (`sot:expand`) and as metadata (`sot_stage`).
         what: What the call writes. With it the name is not the node's: the engine takes a run of the node's name for
             the node itself.
-        metadata: More of it, each key under `sot_`, beside the attempt's number (`sot_attempt`).
+        told: More of it, as tags (`sot:point:3`) and as metadata (`sot_point`), beside the attempt's number
+            (`sot_attempt`).
     """
     own = RunnableConfig(
         run_name=f"{stage} {what}",
         # The tokens of the single calls stay out of "messages" mode, where the answer is one message in reading order.
-        tags=[f"sot:{stage}", TAG_NOSTREAM],
+        tags=[f"sot:{stage}", *(f"sot:{key}:{value}" for key, value in told.items()), TAG_NOSTREAM],
         metadata={
             "sot_stage": stage,
             "sot_attempt": this_attempt(),
-            **{f"sot_{key}": value for key, value in metadata.items()},
+            **{f"sot_{key}": value for key, value in told.items()},
         },
     )
     # Not by merge_configs: it would add the callbacks that are in the context once more, and in any order.

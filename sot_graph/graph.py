@@ -205,7 +205,7 @@ def create_sot_graph(  # noqa: PLR0913 - one option each, keyword-only
 
     compiled = builder.compile(checkpointer=checkpointer, store=store, cache=cache, name=name)
     return _ReadAloud(**vars(compiled)).with_config(
-        metadata={"ls_integration": "sot_graph", "sot_graph_version": version("sot-graph")}
+        metadata={"ls_integration": "sot_graph", "sot_graph_name": name, "sot_graph_version": version("sot-graph")}
     )
 
 

@@ -44,7 +44,7 @@ def told(run: dict[str, Any]) -> dict[str, Any]:
 
 
 async def test_each_model_run_says_what_it_wrote(server: FakeOpenAI, run: Run, sink: Sink) -> None:
-    graph = create_sot_graph(server.model())
+    graph = create_sot_graph(server.model(), name="my_writer")
     config = {"callbacks": [sink.tracer()], "tags": ["mine"], "metadata": {"customer": 7}}
     await run(graph, QUESTION, config)  # type: ignore[arg-type]  # a plain dict, as users write it
     models = sink.of_type("llm")
@@ -55,7 +55,10 @@ async def test_each_model_run_says_what_it_wrote(server: FakeOpenAI, run: Run, s
         stage = each["name"].split(" ")[0]
         assert {f"sot:{stage}", "mine"} <= set(each["tags"])
         assert (told(each)["sot_stage"], told(each)["sot_attempt"], told(each)["customer"]) == (stage, 1, 7)
-        assert told(each)["sot_graph_version"] == "0.1.0"
+        assert (told(each)["sot_graph_name"], told(each)["sot_graph_version"]) == ("my_writer", "0.1.0")
+    for index, title in enumerate(TITLES, start=1):
+        (point,) = (each for each in models if f"sot:point:{index}" in each["tags"])
+        assert f"sot:title:{title}" in point["tags"]
     points = {each["name"]: (told(each)["sot_point"], told(each)["sot_title"]) for each in models[1:]}
     chains = [told(each)["ls_integration"] for each in sink.of_type("chain")]
     assert set(chains) == {"sot_graph"}, "model runs name what calls them: LangChain's chat model"
@@ -135,29 +138,29 @@ FIVE = [*TITLES, "No screens in bed"]
 TREE = """
 parent (chain) [mine] {customer, ls_integration}
   write (chain) [mine] {customer, ls_integration}
-    skeleton_of_thought (chain) [mine] {customer, ls_integration, sot_graph_version}
-      skeleton (chain) [mine] {customer, ls_integration, sot_graph_version}
+    skeleton_of_thought (chain) [mine] {customer, ls_integration, sot_graph_name, sot_graph_version}
+      skeleton (chain) [mine] {customer, ls_integration, sot_graph_name, sot_graph_version}
         skeleton outline (llm) [mine, sot:skeleton] MODEL
         skeleton parser (chain) [mine, sot:skeleton] PARSER
-      expand (chain) [mine] {customer, ls_integration, sot_graph_version}
-        expand 1: Regular sleep hours (llm) [mine, sot:expand] POINT
-      expand (chain) [mine] {customer, ls_integration, sot_graph_version} FAILED
-        expand 2: A dark room (llm) [mine, sot:expand] POINT FAILED
-      expand (chain) [mine] {customer, ls_integration, sot_graph_version} FAILED
-        expand 2: A dark room (llm) [mine, sot:expand] POINT FAILED
-      expand (chain) [mine] {customer, ls_integration, sot_graph_version}
-        expand 3: Less evening caffeine (llm) [mine, sot:expand] POINT
-      expand (chain) [mine] {customer, ls_integration, sot_graph_version}
-        expand 4: Daily exercise (llm) [mine, sot:expand] POINT
-      expand (chain) [mine] {customer, ls_integration, sot_graph_version}
-        expand 5: No screens in bed (llm) [mine, sot:expand] POINT
-      __error_handler__expand (chain) [mine] {customer, ls_integration, sot_graph_version}
-      merge (chain) [mine] {customer, ls_integration, sot_graph_version}
+      expand (chain) [mine] {customer, ls_integration, sot_graph_name, sot_graph_version}
+        expand 1: Regular sleep hours (llm) [mine, sot:expand, sot:point:1, sot:title:Regular sleep hours] POINT
+      expand (chain) [mine] {customer, ls_integration, sot_graph_name, sot_graph_version} FAILED
+        expand 2: A dark room (llm) [mine, sot:expand, sot:point:2, sot:title:A dark room] POINT FAILED
+      expand (chain) [mine] {customer, ls_integration, sot_graph_name, sot_graph_version} FAILED
+        expand 2: A dark room (llm) [mine, sot:expand, sot:point:2, sot:title:A dark room] POINT FAILED
+      expand (chain) [mine] {customer, ls_integration, sot_graph_name, sot_graph_version}
+        expand 3: Less evening caffeine (llm) [mine, sot:expand, sot:point:3, sot:title:Less evening caffeine] POINT
+      expand (chain) [mine] {customer, ls_integration, sot_graph_name, sot_graph_version}
+        expand 4: Daily exercise (llm) [mine, sot:expand, sot:point:4, sot:title:Daily exercise] POINT
+      expand (chain) [mine] {customer, ls_integration, sot_graph_name, sot_graph_version}
+        expand 5: No screens in bed (llm) [mine, sot:expand, sot:point:5, sot:title:No screens in bed] POINT
+      __error_handler__expand (chain) [mine] {customer, ls_integration, sot_graph_name, sot_graph_version}
+      merge (chain) [mine] {customer, ls_integration, sot_graph_name, sot_graph_version}
 """
 CALL = "customer, ls_integration, ls_model_name, ls_model_type, ls_provider, ls_temperature"
-MODEL = f"{{{CALL}, sot_attempt, sot_graph_version, sot_stage}}"
-PARSER = "{customer, ls_integration, sot_attempt, sot_graph_version, sot_stage}"
-POINT = f"{{{CALL}, sot_attempt, sot_graph_version, sot_point, sot_stage, sot_title}}"
+MODEL = f"{{{CALL}, sot_attempt, sot_graph_name, sot_graph_version, sot_stage}}"
+PARSER = "{customer, ls_integration, sot_attempt, sot_graph_name, sot_graph_version, sot_stage}"
+POINT = f"{{{CALL}, sot_attempt, sot_graph_name, sot_graph_version, sot_point, sot_stage, sot_title}}"
 
 
 async def test_the_whole_tree_of_a_run_with_a_kept_failure(server: FakeOpenAI, run: Run, sink: Sink) -> None:
