@@ -78,7 +78,7 @@ def backwards(asked: Asked) -> Reply:
 @pytest.mark.parametrize(
     "options",
     [{}, {"headings": True}, {"lead": True}, {"lead": True, "headings": True}, {"merge": lambda p: f"{len(p)} points"}],
-    ids=str,
+    ids=" ".join,
 )
 @pytest.mark.parametrize("config", [None, {"max_concurrency": 1}, {"max_concurrency": 2}], ids=str)
 async def test_joined_the_pieces_are_the_answer(server: FakeOpenAI, listen: Listen, options: Any, config: Any) -> None:

@@ -58,7 +58,7 @@ def test_importing_the_package_imports_no_provider() -> None:
         {"min_points": 1},
         {"expander": lambda _: "x"},
     ],
-    ids=str,
+    ids=" ".join,
 )
 async def test_the_drawing_shows_the_picture(options: dict[str, Any]) -> None:
     graph = create_sot_graph(QUICK, **options)
