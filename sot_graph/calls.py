@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import AsyncGenerator, Callable, Generator, Sequence
-from contextlib import aclosing, closing
+from contextlib import AbstractContextManager, aclosing, closing
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from json import JSONDecodeError
@@ -19,8 +19,10 @@ from langgraph.constants import TAG_NOSTREAM
 from langgraph.types import RetryPolicy
 
 from sot_graph.errors import ReplyError
+from sot_graph.listeners import ambient, unheard_by
 from sot_graph.safety import storable
-from sot_graph.usage import this_attempt
+from sot_graph.tracing import call_metadata, call_tags
+from sot_graph.usage import Meter
 
 # Providers name the reason why a reply ended differently; a whole reply has one of these.
 END_KEYS = ("finish_reason", "stop_reason", "stopReason", "done_reason", "status")
@@ -167,16 +169,21 @@ def call_config(config: RunnableConfig, stage: str, what: str, **told: str | int
     own = RunnableConfig(
         run_name=f"{stage} {what}",
         # The tokens of the single calls stay out of "messages" mode, where the answer is one message in reading order.
-        tags=[f"sot:{stage}", *(f"sot:{key}:{value}" for key, value in told.items()), TAG_NOSTREAM],
-        metadata={
-            "sot_stage": stage,
-            "sot_attempt": this_attempt(),
-            **{f"sot_{key}": value for key, value in told.items()},
-        },
+        tags=[*call_tags(stage, **told), TAG_NOSTREAM],
+        metadata=call_metadata(stage, **told),
     )
     # Not by merge_configs: it would add the callbacks that are in the context once more, and in any order.
     tags, told_before = config.get("tags") or [], config.get("metadata") or {}
     return {**config, **own, "tags": [*tags, *own["tags"]], "metadata": {**told_before, **own["metadata"]}}
+
+
+def inner_calls(config: RunnableConfig) -> AbstractContextManager[None]:
+    """Give a call's config to the calls within that get none, as those of a model around another one.
+
+    To a meter the model is one call, whatever it makes of it.
+    """
+    unnamed = cast("RunnableConfig", {key: value for key, value in config.items() if key != "run_name"})
+    return ambient(unheard_by(unnamed, lambda each: isinstance(each, Meter)))
 
 
 def reply(
@@ -195,7 +202,8 @@ def reply(
     """
     pieces = Pieces()
     try:
-        with closing(cast("Generator[BaseMessage, None, None]", model.stream(messages, config))) as stream:
+        stream = cast("Generator[BaseMessage, None, None]", model.stream(messages, config))
+        with inner_calls(config), closing(stream):
             for piece in stream:
                 on_text(pieces.take(piece))
                 if pieces.are_enough:
@@ -216,12 +224,13 @@ async def areply(
     try:
         stream = cast("AsyncGenerator[BaseMessage, None]", model.astream(messages, config))
         raise_if_cancelled = cancellation()
-        async with aclosing(stream):
-            async for piece in stream:
-                raise_if_cancelled()
-                on_text(pieces.take(piece))
-                if pieces.are_enough:
-                    break
+        with inner_calls(config):
+            async with aclosing(stream):
+                async for piece in stream:
+                    raise_if_cancelled()
+                    on_text(pieces.take(piece))
+                    if pieces.are_enough:
+                        break
     except ValueError as error:
         raise _empty_stream(error) from error
     return pieces.checked()

@@ -6,9 +6,9 @@ from langchain_core.runnables import RunnableConfig
 
 from sot_graph.calls import areply, call_config, reply
 from sot_graph.ending import answer_update
+from sot_graph.keys import secrets_of
 from sot_graph.prompt import GAP, RULE, continuing, lay_out
 from sot_graph.reading import Voice, recall_opening
-from sot_graph.safety import secrets_of
 from sot_graph.stage import Stage
 from sot_graph.state import SotState, Update
 from sot_graph.usage import record_call

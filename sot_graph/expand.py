@@ -16,9 +16,10 @@ from langgraph.types import Command, Send
 from sot_graph.calls import areply, call_config, is_truncated, reply
 from sot_graph.errors import ReplyError
 from sot_graph.expander import Expander
+from sot_graph.keys import secrets_of
 from sot_graph.prompt import GAP, RULE, before_answer, continuing, digest, lay_out
 from sot_graph.reading import Reading, Voice, heard_reading, inner_config, recall_opening, said_before
-from sot_graph.safety import describe, secrets_of
+from sot_graph.safety import describe
 from sot_graph.stage import Stage, failed_call, read_state
 from sot_graph.state import Point, PointTask, SotState, Update, merge_points
 from sot_graph.streaming import PointEvent, TokenEvent, emit
@@ -107,7 +108,7 @@ class Expand(Stage[PointTask, Update]):
         self.expander = model if isinstance(model, Expander) else None
         # The calls of a graph of ours take the places themselves.
         self.takes_place = not (self.expander and self.expander.reads_aloud)
-        self.secrets = secrets_of(model)
+        self.secrets = secrets_of(self.expander.runnable if self.expander else model)
         self.system_prompt = system_prompt
         self.headings = headings
         self.muted = muted
@@ -164,7 +165,7 @@ class Expand(Stage[PointTask, Update]):
     def _call_config(self, task: PointTask, config: RunnableConfig) -> RunnableConfig:
         what = f"{task['index']}: {task['title']}"
         config = call_config(config, "expand", what, point=task["index"], title=task["title"])
-        return inner_config(config, shares_places=not self.takes_place) if self.expander else config
+        return inner_config(config, is_ours=not self.takes_place) if self.expander else config
 
     def _voice(self, task: PointTask, config: RunnableConfig) -> Voice:
         recall_opening(read_state(config, "opening"), config)

@@ -1,16 +1,16 @@
 """Points written by something else than a model: an agent, a retrieval chain, another SoT graph."""
 
-from collections.abc import AsyncGenerator, Callable, Generator, Iterator, Mapping, Sequence
-from contextlib import aclosing, closing, contextmanager
+from collections.abc import AsyncGenerator, Callable, Generator, Mapping, Sequence
+from contextlib import aclosing, closing
 from typing import Any, cast
 
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, HumanMessage
 from langchain_core.runnables import Runnable, RunnableBinding, RunnableConfig
-from langchain_core.runnables.config import var_child_runnable_config
 from langgraph.pregel.protocol import PregelProtocol
 
 from sot_graph.calls import Pieces, cancellation
-from sot_graph.usage import requests_of, total_usage
+from sot_graph.listeners import ambient
+from sot_graph.usage import inner_times, requests_of, total_usage
 
 OnText = Callable[[str], None]
 
@@ -41,7 +41,7 @@ class Expander:
         outcome = _Outcome(on_text, heard=self.reads_aloud)
         given, options = self._given(messages)
         stream = cast("Generator[Any, None, None]", self.runnable.stream(given, config, **options))
-        with _ambient(config), closing(stream):
+        with ambient(config), closing(stream):
             for piece in stream:
                 outcome.take(piece)
                 if outcome.pieces.are_enough:
@@ -54,7 +54,7 @@ class Expander:
         given, options = self._given(messages)
         stream = cast("AsyncGenerator[Any, None]", self.runnable.astream(given, config, **options))
         raise_if_cancelled = cancellation()
-        with _ambient(config):
+        with ambient(config):
             async with aclosing(stream):
                 async for piece in stream:
                     raise_if_cancelled()
@@ -67,16 +67,6 @@ class Expander:
         if not self.takes_state:
             return messages, {}
         return {"messages": messages}, {"stream_mode": ["custom", "values"] if self.reads_aloud else ["values"]}
-
-
-@contextmanager
-def _ambient(config: RunnableConfig) -> Iterator[None]:
-    """Make a config the one that graphs add to theirs: the engine would add the node's, with all who listen to it."""
-    token = var_child_runnable_config.set(config)
-    try:
-        yield
-    finally:
-        var_child_runnable_config.reset(token)
 
 
 class _Outcome:
@@ -135,7 +125,10 @@ def _last_message(state: Mapping[str, Any]) -> AIMessageChunk:
     last = _chunk(new[-1]) if new else AIMessageChunk(content="")
     replies = [message for message in new if isinstance(message, AIMessage)]
     last.usage_metadata = total_usage(reply.usage_metadata for reply in replies)
-    last.response_metadata = {**last.response_metadata, "sot": {"calls": sum(map(requests_of, replies)) or 1}}
+    # Of several replies, none knows how long all of them took.
+    times = inner_times(replies[0]) if len(replies) == 1 else None
+    sot = {"calls": sum(map(requests_of, replies)) or 1, **(times or {})}
+    last.response_metadata = {**last.response_metadata, "sot": sot}
     if isinstance(answer, str) and not last.text.strip():
         last.content = answer
     return last

@@ -1,7 +1,6 @@
 """The graph: options in, wired graph out."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterator, Mapping, Sequence
-from importlib.metadata import version
 from typing import Any, Literal, cast
 
 from langchain_core.language_models import BaseChatModel
@@ -28,7 +27,7 @@ from sot_graph.safety import encodable, storable
 from sot_graph.skeleton import Skeleton
 from sot_graph.state import SotInput, SotOutput, SotState
 from sot_graph.streaming import stoppable
-from sot_graph.tracing import OWN_PART, Way
+from sot_graph.tracing import OWN_PART, OWN_PART_WITH_POINTS, Way, stamp
 
 SotGraph = CompiledStateGraph[SotState, None, SotInput, SotOutput]
 
@@ -190,7 +189,7 @@ def create_sot_graph(  # noqa: PLR0913 - one option each, keyword-only
         "merge",
         Merge(_runnable("merge", merge), headings=headings, keep=on_error == "keep"),
         retry_policy=retry,
-        trace_policy=OWN_PART,
+        trace_policy=OWN_PART_WITH_POINTS,
     )
     builder.add_edge(START, "skeleton")
     if review:
@@ -204,9 +203,7 @@ def create_sot_graph(  # noqa: PLR0913 - one option each, keyword-only
     builder.add_edge("direct", END)
 
     compiled = builder.compile(checkpointer=checkpointer, store=store, cache=cache, name=name)
-    return _ReadAloud(**vars(compiled)).with_config(
-        metadata={"ls_integration": "sot_graph", "sot_graph_name": name, "sot_graph_version": version("sot-graph")}
-    )
+    return _ReadAloud(**vars(compiled))
 
 
 class _ReadAloud(SotGraph):
@@ -247,7 +244,9 @@ class _ReadAloud(SotGraph):
         first = OPENING if "lead" in self.nodes else OPENING + 1
         modes = (options.get("stream_mode") or self.stream_mode, options.get("print_mode") or ())
         is_fresh = not (given is None or isinstance(given, Command))
-        return with_reading(config, modes, is_fresh=is_fresh, first=first, limit=limit)
+        config, reading = with_reading(config, modes, is_fresh=is_fresh, first=first, limit=limit)
+        # At each run, because it would inherit the stamp of an agent, or of a graph of ours, around it.
+        return {**config, "metadata": {**(config.get("metadata") or {}), **stamp(self.name)}}, reading
 
     def get_graph(self, config: RunnableConfig | None = None, *, xray: int | bool = False) -> Graph:
         return _without_handlers(super().get_graph(config, xray=xray))

@@ -10,7 +10,8 @@ from langchain_core.language_models import BaseChatModel
 from pydantic import BaseModel, Field
 from typing_extensions import TypedDict
 
-from sot_graph.safety import Hider, describe, hide_in, secrets_of
+from sot_graph.keys import secrets_of
+from sot_graph.safety import Hider, describe, hide_in
 
 Better = Literal["first", "second", "neither"]
 

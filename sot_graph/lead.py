@@ -8,9 +8,9 @@ from langchain_core.messages import AIMessage, BaseMessage, SystemMessage
 from langchain_core.runnables import RunnableConfig
 
 from sot_graph.calls import areply, call_config, reply
+from sot_graph.keys import secrets_of
 from sot_graph.prompt import RULE, continuing, lay_out, open_turn
 from sot_graph.reading import OPENING, Voice, heard_reading, said_before
-from sot_graph.safety import secrets_of
 from sot_graph.stage import Stage, failed_call
 from sot_graph.state import SotState, Update
 from sot_graph.usage import record_call

@@ -11,6 +11,7 @@ from sot_graph.calls import call_config
 from sot_graph.ending import answer_update
 from sot_graph.errors import ExpansionError
 from sot_graph.expand import heading, send_points
+from sot_graph.keys import secrets_of
 from sot_graph.prompt import GAP, before_answer
 from sot_graph.safety import storable
 from sot_graph.stage import Stage
@@ -34,6 +35,7 @@ class Merge(Stage[SotState, Update | Command[str]]):
         keep: bool,
     ) -> None:
         self.merge = merge
+        self.secrets = secrets_of(merge)
         self.headings = headings
         self.keep = keep
 
@@ -110,4 +112,4 @@ def _merged(state: SotState, merged: object, config: RunnableConfig) -> Update:
             f"merge must return the answer as text or as a message, and not an empty one; it returned {merged!r:.200}."
         )
         raise TypeError(msg)
-    return answer_update(state, storable(answer), record_call(config, "merge", message), config)
+    return answer_update(state, storable(answer), record_call(config, "merge", message, is_callers=True), config)

@@ -22,9 +22,11 @@ from langchain_core.runnables.config import var_child_runnable_config
 from langgraph.constants import TAG_NOSTREAM
 from langgraph.errors import GraphBubbleUp
 
+from sot_graph.listeners import unheard_by
 from sot_graph.live import LiveText
 from sot_graph.prompt import GAP
 from sot_graph.streaming import STOP, AnswerEvent, emit
+from sot_graph.tracing import within
 from sot_graph.usage import Attempt
 
 KEY = "__sot_reading"
@@ -304,25 +306,21 @@ def said_before(config: RunnableConfig, place: int, heading: str = "") -> str:
     return reading.said_of(place).removeprefix(heading) if reading else ""
 
 
-def inner_config(config: RunnableConfig, *, shares_places: bool) -> RunnableConfig:
+def inner_config(config: RunnableConfig, *, is_ours: bool) -> RunnableConfig:
     """The config for what writes a point in place of a model.
 
     Its own events and messages stay in it: to a reader of this graph, or of a parent, they are the point's text.
 
     Args:
         config: Of the point's call.
-        shares_places: Whether it is a graph of ours, whose calls take this graph's places.
+        is_ours: Whether it is a graph of ours: its calls take this graph's places, and have stages of their own.
     """
     reading = reading_of(config)
+    config = unheard_by(config, _hears_messages)
     configurable = {key: value for key, value in config["configurable"].items() if key != STREAM}
-    if shares_places and reading:
+    if is_ours and reading:
         configurable[PLACES] = reading.places
-    callbacks = config.get("callbacks")
-    if isinstance(callbacks, BaseCallbackManager):
-        callbacks = callbacks.copy()
-        callbacks.handlers = [each for each in callbacks.handlers if not _hears_messages(each)]
-        callbacks.inheritable_handlers = [each for each in callbacks.inheritable_handlers if not _hears_messages(each)]
-    return {**config, "callbacks": callbacks, "configurable": configurable}
+    return {**(within(config) if is_ours else config), "configurable": configurable}
 
 
 def with_reading(

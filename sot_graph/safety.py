@@ -1,29 +1,25 @@
 """What must not get through: characters that nobody can send or store, and keys in what people read."""
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
-from langchain_core.callbacks import BaseCallbackHandler, BaseCallbackManager
-from langchain_core.language_models import BaseChatModel
+from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.outputs import ChatGeneration, LLMResult
-from langchain_core.runnables import RunnableConfig
-from pydantic import SecretStr
+
+from sot_graph.keys import TOLD_HEADERS, is_secret
 
 _HIDDEN = "***"
 # Keys that no model of ours has told: a server may say back what it was sent, or a client name its URL. What has no
 # digit and is not long is a word: "bearer or basic authentication", "sk-learning".
 _IS_KEY = r"(?=[\w.~+/=-]*\d|[\w.~+/=-]{20})"
 _KEY = re.compile(
-    rf"(?<=bearer ){_IS_KEY}[\w.~+/=-]+|(?<=basic ){_IS_KEY}[\w+/=]+|\bsk-{_IS_KEY}[\w-]+|(?<=://)[^\s/@]+(?=@)",
+    rf"(?<=bearer ){_IS_KEY}[\w.~+/=-]+|(?<=basic ){_IS_KEY}[\w+/=]+|(?<=://)[^\s/@]+(?=@)"
+    rf"|\b(?:sk-|gsk_|hf_|ghp_|xai-|pplx-|lsv2_|AIza){_IS_KEY}[\w-]+"
+    rf"|(?P<before>(?<![a-z])(?:api)?(?:key|token|secret|password)[\"']?\s?[=:]\s?[\"']?){_IS_KEY}[\w.~+/-]{{8,}}",
     re.IGNORECASE,
 )
-_TOLD_HEADERS = frozenset({"accept", "content-type", "user-agent", "http-referer", "referer", "x-title"})
-_SHORTEST_KEY = 6
-"""A shorter one is a placeholder, such as "none", and hiding it would garble other words."""
-
-
 ERROR_LIMIT = 500
 """How many characters of an error's message are kept."""
 _SURROGATE = re.compile(r"[\ud800-\udfff]")
@@ -40,30 +36,11 @@ def storable(text: str) -> str:
     return encodable(text).replace("\x00", _STAND_IN)
 
 
-def secrets_of(*models: object) -> list[str]:
-    """The keys and the headers' values that these models are made with."""
-    found = {secret for model in models if isinstance(model, BaseChatModel) for secret in _secrets_in(model)}
-    # The longest first, in case one is a part of another.
-    return sorted((secret for secret in found if len(secret) >= _SHORTEST_KEY), key=lambda s: (-len(s), s))
-
-
-def _secrets_in(model: BaseChatModel) -> Iterator[str]:
-    for name, value in vars(model).items():
-        if isinstance(value, SecretStr):
-            yield value.get_secret_value()
-        elif isinstance(value, BaseChatModel):  # a model around another
-            yield from _secrets_in(value)
-        elif "header" in name and isinstance(value, Mapping):
-            yield from (
-                text for key, text in value.items() if isinstance(text, str) and key.lower() not in _TOLD_HEADERS
-            )
-
-
 def hide(text: str, secrets: Iterable[str] = ()) -> str:
     """Take keys out of a text that people will read."""
     for secret in secrets:
         text = text.replace(secret, _HIDDEN)
-    return _KEY.sub(_HIDDEN, text)
+    return _KEY.sub(rf"\g<before>{_HIDDEN}", text)
 
 
 def hide_in(error: BaseException, secrets: Iterable[str] = ()) -> None:
@@ -80,6 +57,7 @@ def hide_in(error: BaseException, secrets: Iterable[str] = ()) -> None:
             continue
         seen.add(id(each))
         pending += [each.__cause__, each.__context__]
+        pending += each.exceptions if isinstance(each, BaseExceptionGroup) else ()
         for name, value in [("args", each.args), *vars(each).items()]:
             hidden = _hidden(value, secrets)
             if hidden is not value:
@@ -102,12 +80,15 @@ class Hider(BaseCallbackHandler):
 
     def on_chat_model_start(self, serialized: Any, messages: Any, **kwargs: Any) -> None:  # noqa: ARG002 - the handler's form
         """Take keys and headers out of how the model is made; LangChain itself knows of the API key only."""
+        if isinstance(serialized, dict):
+            serialized.pop("repr", None)  # of a model that LangChain cannot serialize: all that it is made with
         params, metadata = kwargs.get("invocation_params"), kwargs.get("metadata")
-        for part in (serialized, params):
+        for part in (serialized, params, kwargs.get("options")):
             if isinstance(part, dict):
-                part.update(_hidden(_without_headers(part), self._secrets))
-        if params and metadata is not None:  # the tracer adds the parameters as they were to what is not there already
-            metadata.update({key: value for key, value in params.items() if "header" in key})
+                changed = {key: told for key, each in part.items() if (told := self._told(each, key)) is not each}
+                part.update(changed)
+                if part is params and metadata is not None:
+                    metadata.update(changed)  # the tracer adds the parameters as they were to what is not there already
 
     def on_llm_error(self, error: BaseException, *, response: LLMResult | None = None, **_kwargs: Any) -> None:
         """Take keys out of the error, and of the server's reply that some clients' errors carry."""
@@ -115,30 +96,25 @@ class Hider(BaseCallbackHandler):
         for generation in (each for batch in response.generations for each in batch) if response else ():
             if isinstance(generation, ChatGeneration):
                 message = generation.message
-                message.response_metadata = _hidden(message.response_metadata, self._secrets)
+                message.response_metadata = self._told(message.response_metadata)
+
+    def _told(self, value: Any, name: str = "") -> Any:
+        """The same value without keys and without the values of headers; the very same object where it has none."""
+        return _hidden(_without_named(value, name), self._secrets)
 
 
-def _without_headers(value: Any) -> Any:
-    """The same value, with the values of HTTP headers hidden that may be keys."""
-    if not isinstance(value, Mapping):
-        return value
-    return {
-        key: {name: each if name.lower() in _TOLD_HEADERS else _HIDDEN for name, each in part.items()}
-        if "header" in str(key) and isinstance(part, Mapping)
-        else _without_headers(part)
-        for key, part in value.items()
-    }
-
-
-def first_hearing(config: RunnableConfig, *first: BaseCallbackHandler) -> RunnableConfig:
-    """The same config, with these to hear of the calls before all others do."""
-    manager = config.get("callbacks")
-    if not isinstance(manager, BaseCallbackManager):
-        return {**config, "callbacks": [*first, *(manager or [])]}
-    manager = manager.copy()
-    for handlers in (manager.handlers, manager.inheritable_handlers):
-        handlers[:0] = first
-    return {**config, "callbacks": manager}
+def _without_named(value: Any, name: str = "") -> Any:
+    """The same value, with what is a key by its name hidden, and all headers that may be one."""
+    if isinstance(value, str) and is_secret(name):
+        return _HIDDEN
+    if isinstance(value, Mapping) and "header" in name.lower():
+        return {key: each if str(key).lower() in TOLD_HEADERS else _HIDDEN for key, each in value.items()}
+    changed: Any = value
+    if isinstance(value, Mapping):
+        changed = {key: _without_named(each, str(key)) for key, each in value.items()}
+    elif isinstance(value, list):
+        changed = [_without_named(each, name) for each in value]
+    return value if changed == value else changed
 
 
 def describe(error: object) -> str:

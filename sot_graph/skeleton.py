@@ -12,17 +12,17 @@ from typing import Any, Literal
 
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, BaseMessage, SystemMessage
-from langchain_core.messages.ai import UsageMetadata
+from langchain_core.messages.ai import InputTokenDetails, OutputTokenDetails, UsageMetadata
 from langchain_core.runnables import Runnable, RunnableBinding, RunnableConfig, RunnableSequence
 from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.constants import CONFIG_KEY_CHECKPOINTER
 from langgraph.types import Overwrite
 from pydantic import BaseModel, Field
 
-from sot_graph.calls import call_config, http_status, is_transient, unstreamed
+from sot_graph.calls import call_config, http_status, inner_calls, is_transient, unstreamed
+from sot_graph.keys import secrets_of
 from sot_graph.outline import clean_titles, read_outline
 from sot_graph.prompt import RULE, Turn, lay_out, open_turn
-from sot_graph.safety import secrets_of
 from sot_graph.stage import Stage
 from sot_graph.state import Revision, SotState, Update
 from sot_graph.streaming import OutlineEvent, emit
@@ -106,7 +106,7 @@ class Skeleton(Stage[SotState, Update]):
         opened: bool,
         reviewed: bool,
     ) -> None:
-        self.secrets = secrets_of(model)
+        self.secrets = secrets_of(model, route)
         self.model = unstreamed(model)
         self.structured = _with_schema(self.model)
         self.route = route
@@ -150,34 +150,36 @@ class Skeleton(Stage[SotState, Update]):
     def _suits(self, turn: Turn, config: RunnableConfig) -> bool:
         if isinstance(self.route, str):
             return True
-        return _decision(self.route.invoke(turn.question, config))
+        return _decision(self.route.invoke(turn.question, call_config(config, "skeleton", "route")))
 
     async def _asuits(self, turn: Turn, config: RunnableConfig) -> bool:
         if isinstance(self.route, str):
             return True
-        return _decision(await self.route.ainvoke(turn.question, config))
+        return _decision(await self.route.ainvoke(turn.question, call_config(config, "skeleton", "route")))
 
     def _ask(self, turn: Turn, config: RunnableConfig, revision: Revision | None = None) -> Outlined:
         config = call_config(config, "skeleton", "outline")
-        if self.structured is not None:
-            try:
-                result = self.structured.invoke(self._prompt(turn, revision), config)
-                return _read_result(result, meter_of(config).reply)
-            except Exception as error:  # noqa: BLE001 - _salvage raises it again where nothing is to be saved
-                if (outlined := _salvage(error, meter_of(config).reply)) is not None:
-                    return outlined
-        return _read_result(self.model.invoke(self._prompt(turn, revision, PLAIN_FORM), config))
+        with inner_calls(config):
+            if self.structured is not None:
+                try:
+                    result = self.structured.invoke(self._prompt(turn, revision), config)
+                    return _read_result(result, meter_of(config).reply)
+                except Exception as error:  # noqa: BLE001 - _salvage raises it again where nothing is to be saved
+                    if (outlined := _salvage(error, meter_of(config).reply)) is not None:
+                        return outlined
+            return _read_result(self.model.invoke(self._prompt(turn, revision, PLAIN_FORM), config))
 
     async def _aask(self, turn: Turn, config: RunnableConfig, revision: Revision | None = None) -> Outlined:
         config = call_config(config, "skeleton", "outline")
-        if self.structured is not None:
-            try:
-                result = await self.structured.ainvoke(self._prompt(turn, revision), config)
-                return _read_result(result, meter_of(config).reply)
-            except Exception as error:  # noqa: BLE001 - _salvage raises it again where nothing is to be saved
-                if (outlined := _salvage(error, meter_of(config).reply)) is not None:
-                    return outlined
-        return _read_result(await self.model.ainvoke(self._prompt(turn, revision, PLAIN_FORM), config))
+        with inner_calls(config):
+            if self.structured is not None:
+                try:
+                    result = await self.structured.ainvoke(self._prompt(turn, revision), config)
+                    return _read_result(result, meter_of(config).reply)
+                except Exception as error:  # noqa: BLE001 - _salvage raises it again where nothing is to be saved
+                    if (outlined := _salvage(error, meter_of(config).reply)) is not None:
+                        return outlined
+            return _read_result(await self.model.ainvoke(self._prompt(turn, revision, PLAIN_FORM), config))
 
     def _prompt(self, turn: Turn, revision: Revision | None, *more: str) -> list[BaseMessage]:
         instruction = [self.planned, revision_instruction(revision)] if revision else [self.instruction]
@@ -332,10 +334,20 @@ def _reply_within(error: Exception) -> AIMessage | None:
         text = body["choices"][0]["message"]["content"] or ""
     except (AttributeError, LookupError, TypeError, ValueError):
         return None
-    counts = body.get("usage") or {}
+    return AIMessage(text, usage_metadata=_usage(body.get("usage") or {}))
+
+
+def _usage(counts: Mapping[str, Any]) -> UsageMetadata | None:
+    """OpenAI's token counts as LangChain tells them; None where there are none."""
+    if not counts:
+        return None
     tokens = (counts.get("prompt_tokens", 0), counts.get("completion_tokens", 0))
     usage = UsageMetadata(input_tokens=tokens[0], output_tokens=tokens[1], total_tokens=sum(tokens))
-    return AIMessage(text, usage_metadata=usage if counts else None)
+    if cached := (counts.get("prompt_tokens_details") or {}).get("cached_tokens"):
+        usage["input_token_details"] = InputTokenDetails(cache_read=cached)
+    if reasoning := (counts.get("completion_tokens_details") or {}).get("reasoning_tokens"):
+        usage["output_token_details"] = OutputTokenDetails(reasoning=reasoning)
+    return usage
 
 
 def _decision(suits: object) -> bool:

@@ -16,8 +16,9 @@ from langchain_core.runnables.config import ensure_config
 
 from sot_graph.calls import LONGEST_PAUSE, retry_after
 from sot_graph.errors import ExpansionError
+from sot_graph.listeners import first_hearing
 from sot_graph.reading import STOP_INTERVAL, Reading, Stopped, reading_of
-from sot_graph.safety import Hider, describe, first_hearing, hide_in
+from sot_graph.safety import Hider, describe, hide_in
 from sot_graph.usage import METER, CallRecord, Meter, call_name, this_task
 
 Given = TypeVar("Given")

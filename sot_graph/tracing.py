@@ -2,6 +2,8 @@
 
 import threading
 from collections.abc import Callable
+from functools import partial
+from importlib.metadata import version
 from typing import Any
 
 from langchain_core.runnables import Runnable, RunnableConfig
@@ -9,18 +11,49 @@ from langchain_core.tracers.langchain import wait_for_all_tracers
 from langgraph.types import TracePolicy
 
 from sot_graph.state import SotState
+from sot_graph.usage import this_attempt
 
+TAG = "sot:"
+"""How the tags begin that say what a call writes."""
+TOLD_OF_A_CALL = frozenset({"sot_stage", "sot_attempt", "sot_point", "sot_title"})
+"""The keys of metadata that do."""
+VERSION = version("sot-graph")
 BOOKKEEPING = frozenset({"answer_id", "calls", "opening_call", "tried"})
+WRITTEN = frozenset({"answer", "points"})
 
 
-def _own_part(state: SotState) -> dict[str, Any]:
-    """What a stage works on: the graph's run and each model run have the whole conversation already."""
-    shown = {key: value for key, value in state.items() if value and key not in BOOKKEEPING}
+def stamp(name: str) -> dict[str, str]:
+    """What all runs of a graph have as metadata."""
+    return {"ls_integration": "sot_graph", "sot_graph_name": name, "sot_graph_version": VERSION}
+
+
+def call_tags(stage: str, **told: str | int) -> list[str]:
+    """The tags that say what a call writes."""
+    return [f"{TAG}{stage}", *(f"{TAG}{key}:{value}" for key, value in told.items())]
+
+
+def call_metadata(stage: str, **told: str | int) -> dict[str, str | int]:
+    """What says the same as metadata."""
+    return {f"sot_{key}": value for key, value in {"stage": stage, "attempt": this_attempt(), **told}.items()}
+
+
+def within(config: RunnableConfig) -> RunnableConfig:
+    """The config for a graph of ours that writes a point: its calls tell what they write, and which point it is in."""
+    tags = [tag for tag in config.get("tags") or () if not tag.startswith(TAG)]
+    metadata = {key: value for key, value in (config.get("metadata") or {}).items() if key not in TOLD_OF_A_CALL}
+    return {**config, "tags": tags, "metadata": {**metadata, "sot_within": config.get("run_name")}}
+
+
+def _own_part(state: SotState, left_out: frozenset[str]) -> dict[str, Any]:
+    shown = {key: value for key, value in state.items() if value and key not in left_out}
     return {**shown, "messages": state["messages"][-1:]} if "messages" in shown else shown
 
 
-OWN_PART = TracePolicy(process_inputs=_own_part)
-"""Of a stage that gets the whole state: its run in a trace shows the last message, not the conversation once more."""
+OWN_PART = TracePolicy(process_inputs=partial(_own_part, left_out=BOOKKEEPING | WRITTEN))
+"""Of a stage that gets the whole state: its run in a trace shows what it works on. The graph's run and each model run
+have the whole conversation already, and what is written in the state is the last turn's."""
+OWN_PART_WITH_POINTS = TracePolicy(process_inputs=partial(_own_part, left_out=BOOKKEEPING))
+"""The same for a stage that works on the points."""
 
 
 class Way(Runnable[SotState, Any]):

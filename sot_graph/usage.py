@@ -3,7 +3,7 @@
 import threading
 import time
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, NotRequired
 from uuid import UUID
 
 from langchain_core.callbacks import BaseCallbackHandler
@@ -35,6 +35,12 @@ class Attempt(TypedDict):
     """The provider's token counts; None where it told none."""
     error: str | None
     """Why it failed."""
+    inner: NotRequired[dict[str, float] | None]
+    """Of a graph of ours that wrote the point: the times of its own calls (see `INNER`)."""
+
+
+INNER = ("sequential_seconds", "critical_path_seconds")
+"""What counts of a graph that is one call to another: its calls run side by side, and wait for each other."""
 
 
 class CallRecord(TypedDict):
@@ -143,6 +149,7 @@ class Meter(BaseCallbackHandler):
             requests=requests_of(reply) if reply and unheard else self.requests,
             usage=self._usage or usage,
             error=error,
+            inner=inner_times(reply),
         )
 
 
@@ -153,7 +160,12 @@ def meter_of(config: RunnableConfig) -> Meter:
 
 
 def record_call(
-    config: RunnableConfig, stage: str, reply: BaseMessage | None, index: int | None = None
+    config: RunnableConfig,
+    stage: str,
+    reply: BaseMessage | None,
+    index: int | None = None,
+    *,
+    is_callers: bool = False,
 ) -> dict[str, CallRecord]:
     """Note what a call cost that has just been made, by its name; `{}` if nothing was asked.
 
@@ -162,10 +174,11 @@ def record_call(
         stage: The stage that made the call.
         reply: What came back.
         index: Of the point that it wrote.
+        is_callers: Whether it was work of the caller's own, which takes its time even where no model was asked.
     """
     meter = meter_of(config)
     attempts = [*meter.earlier, meter.attempt(reply=reply)]
-    if not any(attempt["requests"] for attempt in attempts):
+    if not (is_callers or any(attempt["requests"] for attempt in attempts)):
         return {}
     return {call_name(stage, index): CallRecord(stage=stage, index=index, attempts=attempts)}
 
@@ -208,6 +221,12 @@ def requests_of(reply: BaseMessage) -> int:
     return requests
 
 
+def inner_times(reply: BaseMessage | None) -> dict[str, float] | None:
+    """The `INNER` times of a reply that a graph of ours made."""
+    sot = reply.response_metadata.get("sot", {}) if reply else {}
+    return {key: sot[key] for key in INNER} if all(key in sot for key in INNER) else None
+
+
 def total_usage(usages: Iterable[UsageMetadata | None]) -> UsageMetadata | None:
     """Add up the tokens of several calls; None when no call told any."""
     total: UsageMetadata | None = None
@@ -229,7 +248,8 @@ def summarize(
 
     Returns:
         `calls` (how many requests were made, retries and failures included), `seconds` (how long the answer took),
-        `critical_path_seconds` (how long it takes if no call ever waits: the slowest call of each step),
+        `critical_path_seconds` (how long it takes if no call waits for a place: the slowest call of each step, with its
+        retries and the pauses before them),
         `sequential_seconds` (how long its calls take one after the other), `speed_up` (that, divided by `seconds`),
         `stages` and `points` (the same for each of them, with `waiting_seconds`, `first_token_seconds` from its
         beginning, and `usage`), and `timeline`: every attempt in the order in which they began, with `began` counted
@@ -281,7 +301,7 @@ def _figures(attempts: Sequence[Attempt]) -> dict[str, Any]:
     return {
         "calls": sum(each["requests"] for each in attempts),
         "seconds": round(_busy(attempts), 3),
-        "sequential_seconds": round(sum(each["seconds"] for each in attempts), 3),
+        "sequential_seconds": round(sum(_inner(each, "sequential_seconds") for each in attempts), 3),
         "waiting_seconds": round(sum(each["waited"] for each in attempts), 3),
         "first_token_seconds": round(min(firsts) - begins, 3) if firsts else None,
         "usage": total_usage(each["usage"] for each in attempts),
@@ -322,6 +342,8 @@ def _timeline(
     return sorted(entries, key=lambda entry: (entry["began"], entry["index"] or 0))
 
 
+ONE_TICK = 0.0015
+"""Times are kept in milliseconds; this is surely more than one."""
 STEPS = (("agent",), ("skeleton", "lead"), ("expand",), ("direct", "merge"))
 """The stages in their order; those of one step run at the same time."""
 
@@ -333,7 +355,19 @@ def _critical_path(calls: Mapping[str, CallRecord]) -> list[str]:
 
 
 def _taken(call: CallRecord) -> float:
-    return sum(attempt["seconds"] for attempt in call["attempts"])
+    """For how long a call was under way, without its waiting for a place: the attempts, and the pauses between them."""
+    seconds, end = 0.0, None
+    for attempt in call["attempts"]:
+        # An attempt that follows at once on another's end is its retry; else a resumed run made it.
+        pause = attempt["waited"] if end is not None and attempt["began"] - end < ONE_TICK else 0.0
+        seconds += pause + _inner(attempt, "critical_path_seconds")
+        end = _sent(attempt) + attempt["seconds"]
+    return seconds
+
+
+def _inner(attempt: Attempt, key: str) -> float:
+    """One of the `INNER` times: of a single call, how long it took."""
+    return (attempt.get("inner") or {}).get(key, attempt["seconds"])
 
 
 def _sent(attempt: Attempt) -> float:

@@ -4,7 +4,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from langchain_core.callbacks import BaseCallbackHandler
+from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, BaseMessage, ToolMessage
+from langchain_core.outputs import ChatGeneration, ChatResult
 from langchain_core.tools import tool
 
 from tests.fake_openai import TITLES, Asked, FakeOpenAI, Reply, Script, usual
@@ -90,3 +92,16 @@ class Tree(BaseCallbackHandler):
         while run_id := self.parents[run_id]:
             names.append(self.names[run_id])
         return names
+
+
+class Around(BaseChatModel):
+    """A model around another one, which hands nothing on but the messages."""
+
+    inner: Any
+
+    @property
+    def _llm_type(self) -> str:
+        return "around"
+
+    def _generate(self, messages: list[BaseMessage], *_: Any, **__: Any) -> ChatResult:
+        return ChatResult(generations=[ChatGeneration(message=self.inner.invoke(messages))])

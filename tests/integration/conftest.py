@@ -7,6 +7,7 @@ import pytest
 from langchain_core.runnables import Runnable, RunnableConfig
 
 from tests.fake_openai import FakeOpenAI, Host
+from tests.langsmith_sink import Sink, langsmith_sink
 
 THREAD: RunnableConfig = {"configurable": {"thread_id": "1"}}
 
@@ -27,6 +28,13 @@ def host() -> Iterator[Host]:
 def server(host: Host) -> FakeOpenAI:
     """A server that has not been asked anything yet."""
     return host.fresh_mind()
+
+
+@pytest.fixture
+def sink() -> Iterator[Sink]:
+    """A server in LangSmith's place."""
+    with langsmith_sink() as sink:
+        yield sink
 
 
 @pytest.fixture(params=["sync", "async"])

@@ -2,6 +2,7 @@
 
 import json
 import time
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -14,6 +15,7 @@ from langgraph.graph import END, START, MessagesState, StateGraph
 from langgraph.types import CachePolicy, RetryPolicy
 
 from sot_graph import Point, SotInput, create_sot_graph
+from tests.agents import Around
 from tests.fake_openai import TITLES, Asked, FakeOpenAI, Reply, outline_json, usual
 from tests.integration.conftest import THREAD, Run
 
@@ -474,6 +476,47 @@ async def test_the_answer_is_one_message_in_messages_mode(server: FakeOpenAI) ->
         for pieces in (sync, later):
             assert "".join(piece.text for piece in pieces) == answer
             assert len({piece.id for piece in pieces}) == 1
+
+
+async def test_what_models_within_say_is_no_message_in_messages_mode(server: FakeOpenAI) -> None:
+    """Of a model around another one, and of one that decides the way."""
+    model, question = server.model(), {"question": QUESTION}
+    graphs = [
+        create_sot_graph(Around(inner=model)),
+        create_sot_graph(model, skeleton_model=Around(inner=model)),
+        create_sot_graph(model, route=lambda asked: bool(model.invoke(asked))),
+        create_sot_graph(model, route=RunnableLambda(str) | model | bool),
+    ]
+    for graph in graphs:
+        sync: list[Any] = [message for message, _ in graph.stream(question, stream_mode="messages")]  # type: ignore[call-overload]
+        later: list[Any] = [message async for message, _ in graph.astream(question, stream_mode="messages")]  # type: ignore[call-overload]
+        for pieces in (sync, later):
+            assert "".join(piece.text for piece in pieces) == "\n\n".join(TEXTS)
+            assert len({piece.id for piece in pieces}) == 1
+
+
+async def test_a_merge_of_the_callers_own_takes_its_time(server: FakeOpenAI, run: Run) -> None:
+    def merge(points: list[Any]) -> str:
+        time.sleep(0.3)
+        return f"{len(points)} points"
+
+    result = await run(create_sot_graph(server.model(), merge=merge), {"question": QUESTION})
+    sot = result["messages"][-1].response_metadata["sot"]
+    assert sot["calls"] == 5
+    assert sot["stages"]["merge"]["seconds"] >= 0.3
+    assert sot["seconds"] >= sot["critical_path_seconds"] >= 0.3
+
+
+async def test_what_a_graph_that_writes_points_took_is_told_by_its_own_calls(server: FakeOpenAI, run: Run) -> None:
+    """Its calls wait for places, and run side by side; as one call of this graph they would be neither."""
+    server.script = lambda asked: replace(usual(asked), first_token=0.05)
+    graph = create_sot_graph(server.model(), expander=create_sot_graph(server.model()))
+    result = await run(graph, {"question": QUESTION}, {"max_concurrency": 2})
+    sot = result["messages"][-1].response_metadata["sot"]
+    calls = [asked.ended - asked.began for asked in server.asked]
+    assert (sot["calls"], len(calls)) == (21, 21)
+    assert sum(calls) <= sot["sequential_seconds"] <= 2 * sum(calls) + 1
+    assert sot["critical_path_seconds"] < sot["seconds"] / 2, "a skeleton and a point, twice; not 21 calls two by two"
 
 
 async def test_a_call_that_begins_with_the_run_counts(

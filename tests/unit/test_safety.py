@@ -1,13 +1,21 @@
 """Keys in errors, and text that can be sent and stored."""
 
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple
 
 import pytest
+from langchain.agents import create_agent
 from langchain_core.callbacks import BaseCallbackHandler, CallbackManager
+from langchain_core.runnables import RunnableLambda
 from pydantic import Field, SecretStr
 
-from sot_graph import DemoChatModel
-from sot_graph.safety import Hider, encodable, hide, hide_in, secrets_of, storable
+from sot_graph import DemoChatModel, create_sot_graph
+from sot_graph.keys import secrets_of
+from sot_graph.safety import Hider, encodable, hide, hide_in, storable
 
 
 @pytest.mark.parametrize(
@@ -21,6 +29,11 @@ from sot_graph.safety import Hider, encodable, hide, hide_in, secrets_of, storab
         ("Missing bearer or basic authentication in header", None),
         ("Bearer token is invalid or expired, basic requirements were not met", None),
         ("https://host.example/v1?a@b", None),
+        ("GET /v1?key=AIzaSyD-0123456789abcdefghij", "GET /v1?key=***"),
+        ("no such key: gsk_abc123def456", "no such key: ***"),
+        ("api-key: 0123456789abcdef", "api-key: ***"),
+        ("{'api_key': 'abcdefgh12'}", "{'api_key': '***'}"),
+        ("KeyError: 'title1', max_tokens=40960000, a monkey: banana12345, token: none", None),
     ],
 )
 def test_keys_are_told_by_their_form(text: str, hidden: str | None) -> None:
@@ -33,7 +46,12 @@ class Keyed(DemoChatModel):
     default_headers: dict[str, str] = Field(
         default={"X-Team": "team-secret", "X-Short": "abc", "Accept": "application/json"}
     )
-    inner: DemoChatModel | None = None
+    inner: Any = None
+
+
+@pytest.fixture(autouse=True)
+def _no_keys_around(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "environ", {})
 
 
 def test_a_models_keys_and_headers_are_known() -> None:
@@ -44,6 +62,64 @@ def test_a_models_keys_and_headers_are_known() -> None:
         "team-secret",
     ]
     assert secrets_of(DemoChatModel(), None, "openai:gpt-5.5") == []
+
+
+@dataclass
+class Writer:
+    model: Any
+
+    def write(self, messages: Any) -> Any:
+        return self.model.invoke(messages)
+
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        lambda model: RunnableLambda(model.invoke),
+        lambda model: RunnableLambda(lambda messages: model.invoke(messages[-1:])),
+        lambda model: partial(Writer.write, Writer(model)),
+        lambda model: Writer(model).write,
+        lambda model: {"a": [RunnableLambda(str) | model]},
+        lambda model: model.bind(stop=["-"]).with_config(tags=["mine"]),
+        lambda model: DemoChatModel().with_fallbacks([model]),
+        lambda model: create_agent(model, []),
+        lambda model: create_sot_graph(DemoChatModel(), expander=create_sot_graph(model)),
+        lambda model: Keyed(inner=model.bind(), api_key=SecretStr("none")),
+    ],
+)
+def test_the_keys_of_models_within_are_known(made: Callable[[Any], Any]) -> None:
+    assert "a-very-own-key" in secrets_of(made(Keyed()))
+
+
+ELSEWHERE = Keyed(api_key=SecretStr("key-of-a-module"))
+
+
+def test_a_model_that_a_function_knows_by_its_module_is_found() -> None:
+    def write(messages: Any) -> Any:
+        return ELSEWHERE.invoke(messages)
+
+    assert "key-of-a-module" in secrets_of(RunnableLambda(write))
+
+
+def test_what_a_binding_gives_a_model_is_known() -> None:
+    bound = DemoChatModel().bind(extra_headers={"x-auth": "bound-secret"}, servers=[{"authorization": "bound-token"}])
+    assert secrets_of(bound) == ["bound-secret", "bound-token"]
+
+
+def test_keys_of_the_environment_are_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("OTHER_API_KEY", "HOME_TOKEN", "LANG", "MONKEY"):
+        monkeypatch.setenv(name, f"the value of {name}")
+    monkeypatch.setenv("PGPASSWORD", "postgres")
+    assert secrets_of() == ["the value of OTHER_API_KEY", "the value of HOME_TOKEN"]
+
+
+def test_looking_for_keys_ends_soon() -> None:
+    """However much hangs on what writes the points, and also where it hangs on itself."""
+    much: list[Any] = [[{"text": [number]}] for number in range(100_000)]
+    much.append(much)
+    began = time.process_time()
+    secrets_of(RunnableLambda(lambda _: much))
+    assert time.process_time() - began < 1
 
 
 def test_an_error_keeps_its_kind_and_loses_its_keys() -> None:
@@ -62,6 +138,13 @@ def test_an_error_keeps_its_kind_and_loses_its_keys() -> None:
     assert error.args[0] == error.message == "no ***"
     assert error.body == {"error": [{"message": "***"}, ("***", 1)]}
     assert (error.count, str(error.__cause__)) == (3, "***")
+
+
+def test_a_group_of_errors_loses_its_keys() -> None:
+    group = ExceptionGroup("two", [ValueError("sk-aaaaaaaa1"), ExceptionGroup("one", [KeyError("team-secret")])])
+    hide_in(group, ["team-secret"])
+    assert str(group.exceptions[0]) == "***"
+    assert "team-secret" not in repr(group.exceptions[1])
 
 
 def test_an_error_that_cannot_be_changed_stays_as_it_is() -> None:

@@ -81,7 +81,7 @@ def test_the_figures_of_an_answer() -> None:
     assert told["calls"] == 5
     assert told["seconds"] == 4.5, "what runs at the same time counts once, a pause between two attempts counts"
     assert told["sequential_seconds"] == 6.5
-    assert told["critical_path_seconds"] == 1.0 + 3.0, "the outline and the slowest point, without its pause"
+    assert told["critical_path_seconds"] == 1.0 + 3.5, "the outline and the slowest point, with its retry's pause"
     assert told["speed_up"] == round(6.5 / 4.5, 2)
     expand = told["stages"]["expand"]
     assert (expand["calls"], expand["waiting_seconds"], expand["first_token_seconds"]) == (3, 0.5, 0.25)
@@ -89,6 +89,30 @@ def test_the_figures_of_an_answer() -> None:
     first, second = told["points"]
     assert (first["attempts"], first["seconds"], first["cached"]) == (1, 2.0, False)
     assert (second["attempts"], second["seconds"], second["first_token_seconds"]) == (2, 3.5, 1.75)
+
+
+def test_a_point_that_was_retried_after_a_pause_is_on_the_critical_path() -> None:
+    """Its calls are shorter than another point's, but the answer waited for it."""
+    retried = [tried(101.0, 0.5, failed=True), tried(101.5, 0.5, waited=4.0)]
+    calls = {**CALLS, "expand 3": CallRecord(stage="expand", index=3, attempts=retried)}
+    told = summarize(calls)
+    assert {entry["index"] for entry in told["timeline"] if entry["is_critical"]} == {None, 3}
+    assert told["critical_path_seconds"] == 1.0 + 5.0
+
+
+def test_a_place_that_was_waited_for_is_not_on_the_critical_path() -> None:
+    """Nor is the time between a failed run and the one that went on with it."""
+    late = [tried(101.0, 0.5, waited=20.0, failed=True), tried(90_000.0, 0.5, waited=20.0)]
+    calls = {**CALLS, "expand 3": CallRecord(stage="expand", index=3, attempts=late)}
+    assert summarize(calls)["critical_path_seconds"] == 1.0 + 3.5
+
+
+def test_a_graph_that_wrote_a_point_counts_by_its_own_calls() -> None:
+    whole: Attempt = {**tried(101.0, 5.0), "inner": {"sequential_seconds": 9.0, "critical_path_seconds": 2.0}}
+    calls = {"skeleton": CALLS["skeleton"], "expand 1": CallRecord(stage="expand", index=1, attempts=[whole])}
+    told = summarize(calls)
+    assert (told["sequential_seconds"], told["critical_path_seconds"]) == (1.0 + 9.0, 1.0 + 2.0)
+    assert told["seconds"] == 6.0
 
 
 def test_the_timeline_has_each_attempt() -> None:
