@@ -10,9 +10,12 @@ from typer.testing import CliRunner
 
 from sot_graph import DemoChatModel, cli, terminal
 from sot_graph.cli import app
+from sot_graph.direct import Direct
 from sot_graph.display import escaped, harmless
 from sot_graph.editor import edit_outline
+from sot_graph.merge import Merge
 from sot_graph.outline import clean_titles
+from sot_graph.skeleton import Skeleton
 
 QUESTION = "How do bees find their way home?"
 
@@ -284,10 +287,34 @@ def test_a_timeline_that_cannot_be_written_costs_no_answer(tmp_path: Path) -> No
     assert problem.startswith("sot-graph: the timeline could not be written: OSError: ")
 
 
-def test_a_failed_run_draws_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(DemoChatModel, "_astream", None)
-    assert run("ask", QUESTION, "--model", "demo", "--timeline", str(tmp_path / "run.svg")).exit_code == 1
+@pytest.mark.parametrize("failing", ["skeleton", "direct"])
+def test_where_what_failed_is_not_known_it_says_that_there_is_no_timeline(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failing: str
+) -> None:
+    where = {"skeleton": Skeleton, "direct": Direct}[failing]
+    monkeypatch.setattr(where, "arun", failed)
+    question = QUESTION if failing == "skeleton" else "What is 2 + 2?"
+    done = run("ask", question, "--model", "demo", "--timeline", str(tmp_path / "run.svg"))
+    assert (done.exit_code, done.stdout) == (1, "")
+    assert done.stderr == "sot-graph: OSError: Gone. (there is no timeline: the call that failed left no figures)\n"
     assert list(tmp_path.iterdir()) == []
+
+
+async def failed(*_: Any) -> Any:
+    message = "Gone."
+    raise OSError(message)
+
+
+def test_a_failed_run_whose_timeline_cannot_be_written_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Merge, "arun", failed)
+    path = tmp_path / "run.svg"
+    path.symlink_to("/dev/full")
+    done = run("ask", QUESTION, "--model", "demo", "--timeline", str(path))
+    assert done.exit_code == 1
+    assert done.stderr.startswith("sot-graph: OSError: Gone. (the timeline could not be written: OSError: ")
+    assert len(done.stderr.splitlines()) == 1
 
 
 def test_what_draws_pictures_is_imported_only_for_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
