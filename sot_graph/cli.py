@@ -43,13 +43,15 @@ from sot_graph.display import (
 )
 from sot_graph.editor import edit_outline
 from sot_graph.graph import create_sot_graph
-from sot_graph.timeline import timeline_text
-from sot_graph.tracing import flush_traces
+from sot_graph.timeline import fit, timeline_text
+from sot_graph.tracing import flush_traces, take_client_log
 from sot_graph.usage import summarize
 
 THREAD: RunnableConfig = {"configurable": {"thread_id": "ask"}}
 TRACE_SECONDS = 5
 """How long the end waits for what is on its way to LangSmith, where tracing is on."""
+WHY_LETTERS = 200
+"""How much is told of why LangSmith has not taken it."""
 app = typer.Typer(
     name="sot-graph",
     help="Skeleton-of-Thought: an outline first, then all its points at once.",
@@ -248,6 +250,7 @@ def _as_json(question: str, answer: dict[str, Any]) -> dict[str, Any]:
 
 def main() -> NoReturn:
     """Run the command line."""
+    log = take_client_log()
     try:
         app()
     except SystemExit as end:
@@ -255,12 +258,15 @@ def main() -> NoReturn:
     except OSError as error:  # standard output is closed or full
         errors.print(f"sot-graph: {error}", style="red", markup=False)
         code = 1
+    unsent = ""
     try:
-        is_sent = flush_traces(TRACE_SECONDS)
+        if not flush_traces(TRACE_SECONDS):
+            unsent = f"it took longer than {TRACE_SECONDS} seconds"
     except KeyboardInterrupt:  # somebody does not want to wait for that
-        is_sent = False
-    if not is_sent:
-        errors.print("sot-graph: LangSmith has not taken all of the trace.", style="yellow")
+        unsent = "nobody waited for it"
+    if unsent or log.has_lost:
+        why = fit(harmless(log.why or unsent), WHY_LETTERS)
+        errors.print(f"sot-graph: LangSmith has not taken all of the trace: {why}", style="yellow", markup=False)
         # Its client's threads would keep the process until they have tried everything.
         os._exit(code if isinstance(code, int) else 1)
     sys.exit(code)
