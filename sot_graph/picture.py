@@ -31,11 +31,14 @@ PAGE_STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 62rem; padding: 0 1rem }
 body { background: $page; color: $ink }
 h1 { font-size: 1.4rem; overflow-wrap: anywhere }
-svg { max-width: 100%; height: auto }
+.wide { overflow-x: auto; margin: 1rem 0 }
+.wide > * { min-width: 54rem }
+svg { display: block; max-width: 100%; height: auto }
 table { border-collapse: collapse }
 th, td { border-bottom: 1px solid $grid; padding: .2rem .6rem; text-align: right; vertical-align: top }
-th:first-child, td:first-child, th:last-child, td:last-child { text-align: left; overflow-wrap: anywhere }
-td:last-child { white-space: pre-line }
+td { white-space: nowrap }
+td:first-child { min-width: 12rem }
+th:first-child, td:first-child, th:last-child, td:last-child { text-align: left; white-space: pre-line }
 """
 LEGEND = {
     "wait": "waits",
@@ -82,8 +85,10 @@ def timeline_html(sot: dict[str, Any], question: str) -> str:
     lines = [_line("th", COLUMNS), *(_line("td", _cells(row)) for row in read_timeline(sot).rows)]
     return (
         '<!doctype html>\n<html lang="en">\n<meta charset="utf-8">\n<meta name="color-scheme" content="light dark">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         f"<title>{asked}</title>\n<style>{style(PAGE_STYLE)}</style>\n<h1>{asked}</h1>\n"
-        f"{timeline_svg(sot, 'Timeline')}\n<table>\n{''.join(lines)}</table>\n</html>\n"
+        f'<div class="wide">{timeline_svg(sot, "Timeline")}</div>\n'
+        f'<div class="wide"><table>\n{"".join(lines)}</table></div>\n</html>\n'
     )
 
 

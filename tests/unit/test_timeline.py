@@ -308,6 +308,15 @@ def test_the_page_has_the_picture_and_a_table_that_tells_all() -> None:
     assert page.cells[24:] == ["4 Four", "", "", "", "", "cached"]
 
 
+def test_on_a_narrow_screen_picture_and_table_are_scrolled_not_squeezed() -> None:
+    page = timeline_html(eventful(), QUESTION)
+    assert '<meta name="viewport" content="width=device-width' in page
+    assert re.findall(r'<div class="wide"><(svg|table)\b', page) == ["svg", "table"]
+    assert ".wide { overflow-x: auto;" in page
+    assert ".wide > * { min-width:" in page
+    assert page.count("overflow-wrap") == 2, "in light and dark, no word but those of the question is broken"
+
+
 @pytest.mark.parametrize("text", HOSTILE, ids=range(len(HOSTILE)))
 def test_no_text_breaks_the_page(text: str) -> None:
     page = Tags(timeline_html(answer(2, text), text))
