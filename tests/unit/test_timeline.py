@@ -168,6 +168,23 @@ def test_no_text_runs_into_the_next() -> None:
     assert ends <= 1000
 
 
+def test_titles_and_bars_take_the_room_of_notes_that_are_not_there() -> None:
+    title = "A title that has forty-five letters, no less."
+    assert title in texts(rows(drawn(answer(1, title)))[1])
+    noted = drawn(told([call("expand", attempt(0), attempt(1), index=1)], [title]))
+    assert "2 attempts" in texts(rows(noted)[0])
+    assert texts(rows(noted)[0])[1].startswith("A title that has forty-five")
+    assert title not in texts(rows(noted)[0])
+    assert bars(drawn(answer(1))) > bars(drawn(answer(1, title))) > bars(noted) > 300
+
+
+def bars(picture: ET.Element) -> float:
+    """How much room there is for bars."""
+    calls = [bar for row in rows(picture) for bar in shapes(row, "call")]
+    left = min(float(bar.get("x", 0)) for bar in calls)
+    return max(float(bar.get("x", 0)) + float(bar.get("width", 0)) for bar in calls) - left
+
+
 def test_a_bar_begins_and_ends_where_its_call_did() -> None:
     row = rows(drawn(eventful()))[3]
     scale = {float(line.get("x1", 0)) for line in shapes(drawn(eventful()), "grid")}
