@@ -11,7 +11,7 @@ from sot_graph.usage import total_usage
 
 WIDTH, TOP, FOOT, ROW, BAR = 1000, 88, 44, 22, 12
 """The picture's width, the room above and below the rows, and the heights of a row and of its bars."""
-NUMBER, TITLE, RIGHT, TIME, TOKENS, NOTE, NOTE_WIDTH = 34, 42, 620, 688, 810, 822, 170
+NUMBER, TITLE, RIGHT, TIME, TOKENS, NOTE, NOTE_WIDTH = 34, 42, 608, 688, 810, 822, 170
 """Where the columns begin, and where those of figures and of bars end; they stand further right without any note."""
 LETTER, SAMPLE = 7.3, 26
 """A letter's width, and that of a shape in the legend."""
@@ -112,7 +112,7 @@ def _totals(sot: dict[str, Any]) -> str:
 
 def _axis(run: Timeline, bottom: float) -> Iterator[svg.Element]:
     """What stands above the rows, and the lines that cross them."""
-    for tick in ticks(run.span, 7):
+    for tick in ticks(run.span, 6):
         yield upright(_x(tick, run), TOP - 4, bottom, "grid")
         yield text(_x(tick, run), TOP - 10, f"{tick:g} s", "dim", "middle")
     for at, _ in run.pauses:

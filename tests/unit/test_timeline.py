@@ -168,6 +168,20 @@ def test_no_text_runs_into_the_next() -> None:
     assert ends <= 1000
 
 
+@pytest.mark.parametrize("seconds", [0.35, 0.99, 3, 35, 99, 350, 999, 3500, 9999])
+@pytest.mark.parametrize("times", [1, 2])
+def test_no_word_above_the_rows_runs_into_the_next(seconds: float, times: int) -> None:
+    """With and without a note, and with a title that leaves the bars the least room."""
+    picture = drawn(told([call("expand", *[attempt(0, seconds)] * times, index=1)], ["long " * 20]))
+    ends = 0.0
+    for text in (text for text in picture if text.tag == f"{SVG}text" and text.get("y") == "78"):
+        long, x = 7.3 * len(text.text or ""), float(text.get("x", 0))
+        begins = x - (long / 2 if "middle" in text.get("class", "") else long)
+        assert begins >= ends
+        ends = begins + long
+    assert ends <= 1000
+
+
 def test_titles_and_bars_take_the_room_of_notes_that_are_not_there() -> None:
     title = "A title that has forty-five letters, no less."
     assert title in texts(rows(drawn(answer(1, title)))[1])
