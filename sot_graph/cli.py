@@ -43,12 +43,15 @@ from sot_graph.display import (
 )
 from sot_graph.editor import edit_outline
 from sot_graph.graph import create_sot_graph
-from sot_graph.timeline import timeline_text
-from sot_graph.tracing import flush_traces
+from sot_graph.timeline import fit, timeline_text
+from sot_graph.tracing import flush_traces, take_client_log
+from sot_graph.usage import summarize
 
 THREAD: RunnableConfig = {"configurable": {"thread_id": "ask"}}
 TRACE_SECONDS = 5
 """How long the end waits for what is on its way to LangSmith, where tracing is on."""
+WHY_LETTERS = 200
+"""How much is told of why LangSmith has not taken it."""
 app = typer.Typer(
     name="sot-graph",
     help="Skeleton-of-Thought: an outline first, then all its points at once.",
@@ -108,7 +111,7 @@ def ask(  # noqa: PLR0913 - one option each, keyword-only
             lead=lead,
             on_error="keep",
             review=review,
-            checkpointer=InMemorySaver() if review else None,
+            checkpointer=InMemorySaver(),  # for a review, and to know what a run did that failed
         )
     except (ImportError, ValueError) as error:  # no such model, or its package is not installed
         fail(one_line(error), WRONG_USE)
@@ -119,7 +122,8 @@ def ask(  # noqa: PLR0913 - one option each, keyword-only
     except KeyboardInterrupt:
         fail("stopped.", INTERRUPTED)
     except Exception as error:  # noqa: BLE001 - a person reads one line, whatever it was
-        fail(one_line(error))
+        untold = _draw(draw_timeline, _figures_so_far(graph), text)
+        fail(" ".join([one_line(error), *(f"({problem})" for problem in untold)]))
     if answer is None:
         fail("stopped: the outline is empty.")
     if as_json:
@@ -127,10 +131,7 @@ def ask(  # noqa: PLR0913 - one option each, keyword-only
     errors.print(closing_line(answer), style="dim", markup=False)
     failed = [point for point in answer["points"] if point["status"] == "failed"]
     problems = [f"point {p['index']} ({p['title']}) could not be written: {p['error']}" for p in failed]
-    try:
-        draw_timeline(answer["messages"][-1].response_metadata["sot"], text)
-    except OSError as error:
-        problems.append(f"the timeline could not be written: {one_line(error)}")
+    problems += _draw(draw_timeline, answer["messages"][-1].response_metadata["sot"], text)
     if problems:
         fail("; ".join(problems))
 
@@ -155,10 +156,10 @@ def _question(question: str | None) -> str:
     return question.strip()
 
 
-def _timeline(where: str | None) -> Callable[[dict[str, Any], str], object]:
-    """What draws an answer's timeline; what cannot work is refused, before any model is asked."""
+def _timeline(where: str | None) -> Callable[[dict[str, Any], str], object] | None:
+    """What draws an answer's timeline, if that is wanted; what cannot work is refused, before any model is asked."""
     if where is None:
-        return lambda _sot, _question: None
+        return None
     if where == "-":
         return lambda sot, _question: errors.print(timeline_text(sot, errors.width))
     path = Path(where)
@@ -172,12 +173,33 @@ def _timeline(where: str | None) -> Callable[[dict[str, Any], str], object]:
     return lambda sot, question: path.write_text(drawn(sot, question), encoding="utf-8")
 
 
+def _draw(
+    draw_timeline: Callable[[dict[str, Any], str], object] | None, sot: dict[str, Any] | None, question: str
+) -> list[str]:
+    """Draw the timeline, if that is wanted, and tell what came in the way."""
+    if draw_timeline is None:
+        return []
+    if sot is None:
+        return ["there is no timeline: the call that failed left no figures"]
+    try:
+        draw_timeline(sot, question)
+    except OSError as error:
+        return [f"the timeline could not be written: {one_line(error)}"]
+    return []
+
+
+def _figures_so_far(graph: Any) -> dict[str, Any] | None:
+    """What a run's calls took that failed after its points; None before, where what failed is not in the state."""
+    known = graph.get_state(THREAD).values
+    return summarize(known["calls"], known["points"]) if known.get("points") else None
+
+
 async def _answer(graph: Any, question: str, max_points: int, *, watch: bool, as_json: bool) -> dict[str, Any] | None:
     """Run the graph, with a person's review of the outline if it stops for that; None where that ends the run."""
     given: Any = {"question": question}
     while True:
         answer = await _show(graph, given, watch=watch, as_json=as_json)
-        if not graph.checkpointer or not (interrupts := (await graph.aget_state(THREAD)).interrupts):
+        if not (interrupts := (await graph.aget_state(THREAD)).interrupts):
             break
         given = edit_outline(max_points=max_points, **interrupts[0].value)
         if given is None:
@@ -228,6 +250,7 @@ def _as_json(question: str, answer: dict[str, Any]) -> dict[str, Any]:
 
 def main() -> NoReturn:
     """Run the command line."""
+    log = take_client_log()
     try:
         app()
     except SystemExit as end:
@@ -235,12 +258,15 @@ def main() -> NoReturn:
     except OSError as error:  # standard output is closed or full
         errors.print(f"sot-graph: {error}", style="red", markup=False)
         code = 1
+    unsent = ""
     try:
-        is_sent = flush_traces(TRACE_SECONDS)
+        if not flush_traces(TRACE_SECONDS):
+            unsent = f"it took longer than {TRACE_SECONDS} seconds"
     except KeyboardInterrupt:  # somebody does not want to wait for that
-        is_sent = False
-    if not is_sent:
-        errors.print("sot-graph: LangSmith has not taken all of the trace.", style="yellow")
+        unsent = "nobody waited for it"
+    if unsent or log.has_lost:
+        why = fit(harmless(log.why or unsent), WHY_LETTERS)
+        errors.print(f"sot-graph: LangSmith has not taken all of the trace: {why}", style="yellow", markup=False)
         # Its client's threads would keep the process until they have tried everything.
         os._exit(code if isinstance(code, int) else 1)
     sys.exit(code)

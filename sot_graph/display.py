@@ -21,6 +21,8 @@ SIGNS = {
     "truncated": ("✂", "yellow"),
     "failed": ("✗", "red"),
 }
+RUNNING = ("writing", "waiting")
+"""How points stand that have not ended. Where there is not room for all, these are shown first, in this order."""
 MOST_LINES = 5
 """How many lines of a point's text are shown at the most where all points are shown at once."""
 
@@ -70,23 +72,43 @@ class Progress:
             self.states[event["index"]] = event["status"]
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        """Draw the lines."""
-        yield self._headline()
-        if self.titles:
-            yield self._table(self.titles, console, options)
+        """Draw what there is room for: what has left the screen at the top, nobody can take away again."""
+        # Less one line, because in the end the cursor goes to the line below.
+        yield from self._drawn(console, options, options.size.height - 1)
 
-    def _headline(self) -> Spinner:
-        ended = sum(state not in {"waiting", "writing"} for state in self.states.values())
-        words = f"{ended} of {len(self.titles)} points" if self.titles else "direct answer"
-        self._spinner.update(text=Text("outline" if self.titles is None else words, style="dim"))
+    def _drawn(self, console: Console, options: ConsoleOptions, room: int) -> RenderResult:
+        """Draw the headline and the points, in so many lines."""
+        titles = self.titles or []
+        shown = self._first(room - 1, len(titles))
+        if room > 0:
+            yield self._headline(len(titles) - len(shown), options)
+        if shown:
+            yield self._table({index: titles[index - 1] for index in shown}, room - 1, console, options)
+
+    def _first(self, most: int, points: int) -> list[int]:
+        """The points that are shown where there is room for so many: those being written, and those that come next."""
+        order = {state: place for place, state in enumerate(RUNNING)}
+        indexes = sorted(range(1, points + 1), key=lambda index: order.get(self._state(index), len(order)))
+        return sorted(indexes[: max(0, most)])
+
+    def _state(self, index: int) -> str:
+        return self.states.get(index, "waiting")
+
+    def _headline(self, hidden: int, options: ConsoleOptions) -> Spinner:
+        points = len(self.titles or [])
+        ended = sum(self._state(index) not in RUNNING for index in range(1, points + 1))
+        told = f"{ended} of {points} points{f', {hidden} not shown' if hidden else ''}" if points else "direct answer"
+        words = Text("outline" if self.titles is None else told, style="dim")
+        words.truncate(_width(options) - len("⠋ "), overflow="ellipsis")
+        self._spinner.update(text=words)
         return self._spinner
 
-    def _table(self, titles: list[str], _console: Console, options: ConsoleOptions) -> Table:
+    def _table(self, titles: dict[int, str], _room: int, _console: Console, options: ConsoleOptions) -> Table:
         table = _grid(options)
         table.add_column(no_wrap=True, overflow="ellipsis", max_width=max(8, options.max_width - 30))
         table.add_column(no_wrap=True, style="dim")
-        for index, title in enumerate(titles, start=1):
-            state = self.states.get(index, "waiting")
+        for index, title in titles.items():
+            state = self._state(index)
             told = f"{state}, {self.tokens[index]} tokens" if index in self.tokens else state
             table.add_row(str(index), _sign(state), Text(title), told)
         return table
@@ -95,18 +117,17 @@ class Progress:
 class Board(Progress):
     """All points at once, each with the end of its text so far."""
 
-    def _table(self, titles: list[str], console: Console, options: ConsoleOptions) -> Table:
+    def _table(self, titles: dict[int, str], room: int, console: Console, options: ConsoleOptions) -> Table:
         table = _grid(options)
-        title_width = max(8, min(max(map(_cells, titles)), options.max_width // 3))
+        title_width = max(8, min(max(map(_cells, titles.values())), options.max_width // 3))
         text_width = max(8, options.max_width - title_width - 12)
         table.add_column(no_wrap=True, overflow="ellipsis", width=title_width)
         table.add_column(no_wrap=True, overflow="crop", width=text_width)
-        lines = max(1, min(MOST_LINES, (options.size.height - 3) // len(titles)))
-        for index, title in enumerate(titles, start=1):
-            state = self.states.get(index, "waiting")
+        lines = min(MOST_LINES, room // len(titles))
+        for index, title in titles.items():
             wrapped = Text(" ".join(self.texts.get(index, "").split()), style="dim").wrap(console, text_width)
             shown = [*wrapped[-lines:], *[Text()] * (lines - len(wrapped))]
-            table.add_row(str(index), _sign(state), Text(title), Text("\n").join(shown))
+            table.add_row(str(index), _sign(self._state(index)), Text(title), Text("\n").join(shown))
         return table
 
 
@@ -144,12 +165,13 @@ class Reader(Progress):
             for full in wrapped[:-1]:
                 self._console.print(full)
 
-    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        """Draw the line that is being written, and the points' lines."""
-        if self._line:
-            yield Text(self._line)
-        yield Text()
-        yield from super().__rich_console__(console, options)
+    def _drawn(self, console: Console, options: ConsoleOptions, room: int) -> RenderResult:
+        """Draw the line that is being written, and below it the points."""
+        # After a resize it may be several, until more text comes and the full ones are printed.
+        line = Text(self._line).wrap(console, options.max_width)[-1:] if self._line else []
+        above = [*line, Text()][: max(0, room - 1)]
+        yield from above
+        yield from super()._drawn(console, options, room - len(above))
 
 
 class Plain:
@@ -172,7 +194,10 @@ class Plain:
 
 @contextmanager
 def live(view: Progress, console: Console) -> Iterator[None]:
-    """Redraw a view on a terminal while it changes, and leave nothing of it behind."""
+    """Redraw a view on a terminal while it changes, and leave nothing of it behind.
+
+    Only what a terminal itself moves off the screen while it is made smaller stays there.
+    """
     with Live(view, console=console, transient=True, refresh_per_second=12):
         yield
 
@@ -211,10 +236,15 @@ def closing_line(answer: dict[str, Any]) -> str:
 
 def _grid(options: ConsoleOptions) -> Table:
     table = Table.grid(padding=(0, 1))
-    table.width = options.max_width - 4  # room for a "^C", which would begin a line that nobody takes away again
+    table.width = _width(options)
     table.add_column(width=2, justify="right", style="dim")
     table.add_column(width=1)
     return table
+
+
+def _width(options: ConsoleOptions) -> int:
+    """How long lines may be: with room for a "^C", which would begin a line that nobody takes away again."""
+    return options.max_width - 4
 
 
 def _sign(state: str) -> Text:

@@ -11,11 +11,13 @@ from sot_graph.usage import total_usage
 
 WIDTH, TOP, FOOT, ROW, BAR = 1000, 88, 44, 22, 12
 """The picture's width, the room above and below the rows, and the heights of a row and of its bars."""
-NUMBER, TITLE, LEFT, RIGHT, TIME, TOKENS, NOTE = 34, 42, 270, 620, 688, 810, 822
-"""Where the columns begin, and where those of figures end; the bars stand from `LEFT` to `RIGHT`."""
+NUMBER, TITLE, RIGHT, TIME, TOKENS, NOTE, NOTE_WIDTH = 34, 42, 608, 688, 810, 822, 170
+"""Where the columns begin, and where those of figures and of bars end; they stand further right without any note."""
 LETTER, SAMPLE = 7.3, 26
 """A letter's width, and that of a shape in the legend."""
-TITLE_LETTERS, QUESTION_LETTERS, TOOLTIP_LETTERS = 30, 100, 300
+QUESTION_LETTERS, TOOLTIP_LETTERS = 100, 300
+TITLE_SHARE = 0.45
+"""How much of the room for titles and bars the titles take at the most."""
 
 PICTURE_STYLE = """
 .pause { stroke: $dim; stroke-dasharray: 3 3 }
@@ -31,11 +33,14 @@ PAGE_STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 62rem; padding: 0 1rem }
 body { background: $page; color: $ink }
 h1 { font-size: 1.4rem; overflow-wrap: anywhere }
-svg { max-width: 100%; height: auto }
+.wide { overflow-x: auto; margin: 1rem 0 }
+.wide > * { min-width: 54rem }
+svg { display: block; max-width: 100%; height: auto }
 table { border-collapse: collapse }
 th, td { border-bottom: 1px solid $grid; padding: .2rem .6rem; text-align: right; vertical-align: top }
-th:first-child, td:first-child, th:last-child, td:last-child { text-align: left; overflow-wrap: anywhere }
-td:last-child { white-space: pre-line }
+td { white-space: nowrap }
+td:first-child { min-width: 12rem }
+th:first-child, td:first-child, th:last-child, td:last-child { text-align: left; white-space: pre-line }
 """
 LEGEND = {
     "wait": "waits",
@@ -82,8 +87,10 @@ def timeline_html(sot: dict[str, Any], question: str) -> str:
     lines = [_line("th", COLUMNS), *(_line("td", _cells(row)) for row in read_timeline(sot).rows)]
     return (
         '<!doctype html>\n<html lang="en">\n<meta charset="utf-8">\n<meta name="color-scheme" content="light dark">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         f"<title>{asked}</title>\n<style>{style(PAGE_STYLE)}</style>\n<h1>{asked}</h1>\n"
-        f"{timeline_svg(sot, 'Timeline')}\n<table>\n{''.join(lines)}</table>\n</html>\n"
+        f'<div class="wide">{timeline_svg(sot, "Timeline")}</div>\n'
+        f'<div class="wide"><table>\n{"".join(lines)}</table></div>\n</html>\n'
     )
 
 
@@ -105,13 +112,13 @@ def _totals(sot: dict[str, Any]) -> str:
 
 def _axis(run: Timeline, bottom: float) -> Iterator[svg.Element]:
     """What stands above the rows, and the lines that cross them."""
-    for tick in ticks(run.span, 7):
+    for tick in ticks(run.span, 6):
         yield upright(_x(tick, run), TOP - 4, bottom, "grid")
         yield text(_x(tick, run), TOP - 10, f"{tick:g} s", "dim", "middle")
     for at, _ in run.pauses:
         yield upright(_x(at, run), TOP - 4, bottom, "pause")
-    yield text(TIME, TOP - 10, "seconds", "dim", "end")
-    yield text(TOKENS, TOP - 10, "tokens in → out", "dim", "end")
+    yield text(TIME + _spare(run), TOP - 10, "seconds", "dim", "end")
+    yield text(TOKENS + _spare(run), TOP - 10, "tokens in → out", "dim", "end")
 
 
 def _row(row: Row, run: Timeline, y: float) -> svg.G:
@@ -120,9 +127,9 @@ def _row(row: Row, run: Timeline, y: float) -> svg.G:
     elements: list[svg.Element] = [
         svg.Title(text=clean(tooltip)),
         text(NUMBER, y + 15, str(row.index or ""), "dim", "end"),
-        text(TITLE, y + 15, fit(row.title, TITLE_LETTERS)),
-        text(TIME, y + 15, row.time, "end"),
-        text(TOKENS, y + 15, row.tokens, "dim", "end"),
+        text(TITLE, y + 15, fit(row.title, _title_letters(run))),
+        text(TIME + _spare(run), y + 15, row.time, "end"),
+        text(TOKENS + _spare(run), y + 15, row.tokens, "dim", "end"),
         text(NOTE, y + 15, row.note),
     ]
     for attempt in row.attempts:
@@ -199,4 +206,15 @@ def _box(left: float, right: float, top: float, kind: str) -> svg.Rect:
 
 
 def _x(at: float, run: Timeline) -> float:
-    return round(LEFT + run.share(at) * (RIGHT - LEFT), 1)
+    left, right = TITLE + LETTER * (_title_letters(run) + 1), RIGHT + _spare(run)
+    return round(left + run.share(at) * (right - left), 1)
+
+
+def _title_letters(run: Timeline) -> int:
+    """How long titles may be: the bars take what these leave."""
+    return min(run.longest_title, int(TITLE_SHARE * (RIGHT + _spare(run) - TITLE) / LETTER))
+
+
+def _spare(run: Timeline) -> int:
+    """How much further right the figures may stand, because no row has a note."""
+    return 0 if any(row.note for row in run.rows) else NOTE_WIDTH

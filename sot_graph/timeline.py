@@ -109,6 +109,11 @@ class Timeline:
         return min(1.0, at / self.span)
 
     @property
+    def longest_title(self) -> int:
+        """How many columns the longest title takes."""
+        return max((Text(row.title).cell_len for row in self.rows), default=0)
+
+    @property
     def paused(self) -> str:
         """The pauses in words."""
         number, length = len(self.pauses), duration(sum(seconds for _, seconds in self.pauses))
@@ -145,7 +150,7 @@ def timeline_text(sot: dict[str, Any], width: int) -> Text:
     """
     run = read_timeline(sot)
     figures = _figures(run.rows)
-    room = min(max((Text(row.title).cell_len for row in run.rows), default=0), width // 5)
+    room = min(run.longest_title, width // 5)
     before = room + len("▸ 10 ") + 1
     cells = max(width // 4, width - before - max(map(len, figures), default=0))
     lines = [Text(" " * before + _scale(run, cells), "dim")]

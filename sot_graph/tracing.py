@@ -1,5 +1,7 @@
 """What the stages tell in a trace, and its way out when the process ends."""
 
+import logging
+import re
 import threading
 from collections.abc import Callable
 from functools import partial
@@ -10,6 +12,8 @@ from langchain_core.runnables import Runnable, RunnableConfig
 from langchain_core.tracers.langchain import wait_for_all_tracers
 from langgraph.types import TracePolicy
 
+from sot_graph.keys import secrets_of
+from sot_graph.safety import hide
 from sot_graph.state import SotState
 from sot_graph.usage import this_attempt
 
@@ -84,6 +88,41 @@ class Way(Runnable[SotState, Any]):
     ) -> Any:
         """Choose; see `invoke`."""
         return self.choose(input)
+
+
+_TROUBLE = re.compile(
+    r"(?P<lost>Failed to (?:batch|multipart|send)|Dropped|\w+ tracing error)|Failed to get info", re.IGNORECASE
+)
+"""How a line of LangSmith's client begins that says that it gave runs up, or that it cannot reach the other side."""
+
+
+class ClientLog(logging.Handler):
+    """Takes what LangSmith's client logs, which would stand in the midst of an answer, and keeps what went wrong.
+
+    Attributes:
+        why: The first line of the client's last complaint, without keys; "" where it had none.
+        has_lost: Whether it gave runs up.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.why = ""
+        self.has_lost = False
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Take a line."""
+        line = record.getMessage().partition("\n")[0]
+        if found := _TROUBLE.match(line):
+            self.why = hide(line, secrets_of())
+            self.has_lost = self.has_lost or found["lost"] is not None
+
+
+def take_client_log() -> ClientLog:
+    """Have LangSmith's client log nowhere else, in the whole process."""
+    log, logger = ClientLog(), logging.getLogger("langsmith")
+    logger.addHandler(log)
+    logger.propagate = False
+    return log
 
 
 def flush_traces(seconds: float) -> bool:

@@ -81,6 +81,23 @@ def test_a_failed_point_is_seen_in_the_timeline(server: FakeOpenAI, tmp_path: Pa
     assert "✗ failed" in drawn
 
 
+@pytest.mark.parametrize("where", ["run.svg", "-"])
+def test_a_run_of_which_every_point_failed_is_drawn(server: FakeOpenAI, tmp_path: Path, where: str) -> None:
+    server.script = lambda asked: usual(asked) if asked.stage == "skeleton" else Reply(status=401)
+    path = tmp_path / where
+    timeline = where if where == "-" else str(path)
+    done = ask(QUESTION, "--model", "m", "--base-url", server.url, "--timeline", timeline)
+    assert (done.returncode, done.stdout) == (1, "")
+    *above, line = done.stderr.splitlines()
+    assert line.startswith("sot-graph: ExpansionError: 4 of 4 points could not be written: ")
+    assert "no timeline" not in line
+    if where == "-":
+        assert sum("✗ failed" in each for each in above[:-1]) == 4
+    else:
+        assert above == []
+        assert path.read_text(encoding="utf-8").count("row row-failed") == 4
+
+
 @pytest.mark.parametrize("encoding", ["utf-8", "ascii"])
 def test_a_timeline_can_be_drawn_in_any_encoding(server: FakeOpenAI, encoding: str) -> None:
     more = ("--base-url", server.url, "--timeline", "-")

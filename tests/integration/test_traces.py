@@ -243,6 +243,9 @@ def at(sink: Sink) -> dict[str, str]:
 LINE = [sys.executable, "-c", "from sot_graph.cli import main; main()", "ask", "--model", "demo", "How can I sleep?"]
 
 
+UNSENT = "sot-graph: LangSmith has not taken all of the trace: "
+
+
 def ask(**environment: str) -> subprocess.CompletedProcess[str]:
     """The command line, as a process of its own."""
     return subprocess.run(
@@ -269,8 +272,23 @@ def test_the_command_line_does_not_hang_on_langsmith(sink: Sink) -> None:
     done = ask(**at(sink), LANGSMITH_TRACING="true")
     assert done.returncode == 0
     assert done.stdout.strip()
-    assert "LangSmith has not taken all of the trace" in done.stderr.splitlines()[-1]
+    assert done.stderr.splitlines()[1:] == [f"{UNSENT}it took longer than 5 seconds"]
     assert not sink.runs, "it has not waited until there was an answer"
+
+
+@pytest.mark.parametrize("answers", [True, False])
+def test_the_command_line_tells_in_one_line_why_langsmith_has_not_taken_it(
+    server: FakeOpenAI, *, answers: bool
+) -> None:
+    """Of a server that takes no traces, and where none is at all."""
+    url = server.url if answers else "http://127.0.0.1:9"
+    done = ask(LANGSMITH_ENDPOINT=url, LANGSMITH_API_KEY="lsv2-test-key", LANGSMITH_TRACING="true")
+    closing, told = done.stderr.splitlines()
+    assert "points ·" in closing
+    why = "Failed to batch ingest runs: " if answers else f"Failed to get info from {url}: "
+    assert told.startswith(UNSENT + why)
+    assert len(told) <= len(UNSENT) + 200
+    assert done.returncode == 0
 
 
 def test_ctrl_c_ends_the_waiting_for_langsmith(sink: Sink) -> None:
@@ -283,5 +301,5 @@ def test_ctrl_c_ends_the_waiting_for_langsmith(sink: Sink) -> None:
         process.send_signal(signal.SIGINT)
         told = process.stderr.read()
     assert "Traceback" not in told
-    assert "LangSmith has not taken all of the trace" in told
+    assert told.endswith(f"{UNSENT}nobody waited for it\n")
     assert process.returncode == 0

@@ -1,6 +1,7 @@
 """The command line with the demo model: what goes where, and how it ends."""
 
 import json
+import logging
 import sys
 from pathlib import Path
 from typing import Any
@@ -8,11 +9,15 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from sot_graph import DemoChatModel, cli, terminal
+from sot_graph import DemoChatModel, cli, terminal, tracing
 from sot_graph.cli import app
+from sot_graph.direct import Direct
 from sot_graph.display import escaped, harmless
 from sot_graph.editor import edit_outline
+from sot_graph.merge import Merge
 from sot_graph.outline import clean_titles
+from sot_graph.skeleton import Skeleton
+from sot_graph.tracing import ClientLog
 
 QUESTION = "How do bees find their way home?"
 
@@ -284,10 +289,34 @@ def test_a_timeline_that_cannot_be_written_costs_no_answer(tmp_path: Path) -> No
     assert problem.startswith("sot-graph: the timeline could not be written: OSError: ")
 
 
-def test_a_failed_run_draws_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(DemoChatModel, "_astream", None)
-    assert run("ask", QUESTION, "--model", "demo", "--timeline", str(tmp_path / "run.svg")).exit_code == 1
+@pytest.mark.parametrize("failing", ["skeleton", "direct"])
+def test_where_what_failed_is_not_known_it_says_that_there_is_no_timeline(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failing: str
+) -> None:
+    where = {"skeleton": Skeleton, "direct": Direct}[failing]
+    monkeypatch.setattr(where, "arun", failed)
+    question = QUESTION if failing == "skeleton" else "What is 2 + 2?"
+    done = run("ask", question, "--model", "demo", "--timeline", str(tmp_path / "run.svg"))
+    assert (done.exit_code, done.stdout) == (1, "")
+    assert done.stderr == "sot-graph: OSError: Gone. (there is no timeline: the call that failed left no figures)\n"
     assert list(tmp_path.iterdir()) == []
+
+
+async def failed(*_: Any) -> Any:
+    message = "Gone."
+    raise OSError(message)
+
+
+def test_a_failed_run_whose_timeline_cannot_be_written_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Merge, "arun", failed)
+    path = tmp_path / "run.svg"
+    path.symlink_to("/dev/full")
+    done = run("ask", QUESTION, "--model", "demo", "--timeline", str(path))
+    assert done.exit_code == 1
+    assert done.stderr.startswith("sot-graph: OSError: Gone. (the timeline could not be written: OSError: ")
+    assert len(done.stderr.splitlines()) == 1
 
 
 def test_what_draws_pictures_is_imported_only_for_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -297,3 +326,30 @@ def test_what_draws_pictures_is_imported_only_for_them(tmp_path: Path, monkeypat
     assert "svg" not in sys.modules
     run("ask", QUESTION, "--timeline", str(tmp_path / "run.svg"))
     assert "svg" in sys.modules
+
+
+@pytest.mark.parametrize(
+    ("lines", "why", "has_lost"),
+    [
+        (["Run compression is not enabled."], "", False),
+        (["Failed to get info from http://x: refused", "Run compression is off."], "Failed to get info from ", False),
+        (["Failed to batch ingest runs: no", "Failed to get info from http://x: refused"], "Failed to get info ", True),
+        (["Failed to multipart ingest runs: 403"], "Failed to multipart ingest runs: 403", True),
+        (["Failed to send compressed multipart ingest: 403"], "Failed to send compressed multipart", True),
+        (["Dropped 3 trace data item(s) in the last 60s: full"], "Dropped 3 trace data", True),
+        (["LangSmith tracing error: Failed to submit trace data.\nDetails"], "LangSmith tracing error: Failed", True),
+    ],
+)
+def test_of_what_langsmiths_client_logs_its_complaints_are_kept(lines: list[str], why: str, *, has_lost: bool) -> None:
+    log = ClientLog()
+    for line in lines:
+        log.handle(logging.makeLogRecord({"msg": line}))
+    assert (log.why.startswith(why), bool(log.why), log.has_lost) == (True, bool(why), has_lost)
+
+
+def test_langsmiths_complaint_is_one_line_without_keys(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tracing, "get_env_var", lambda _: "lsv2_pt_secret")
+    log = ClientLog()
+    told = "Failed to batch ingest runs: lsv2_pt_secret, sk-123456, http://me:pass@x\nAPI Key: lsv2"
+    log.handle(logging.makeLogRecord({"msg": told}))
+    assert log.why == "Failed to batch ingest runs: ***, ***, http://***@x"

@@ -44,14 +44,49 @@ def shown(view: Progress) -> Progress:
     return view
 
 
+@pytest.mark.parametrize("height", [1, 2, 3, 4, 8, 11, 12, 13, 30])
 @pytest.mark.parametrize("width", [20, 40, 80, 200])
 @pytest.mark.parametrize("kind", [Progress, Board, Reader])
-def test_nothing_runs_over_the_edge(kind: type[Progress], width: int) -> None:
-    console = terminal(width)
-    view = Reader(console) if kind is Reader else kind()
-    lines = drawn(shown(view), console)
+def test_nothing_runs_over_the_edge(kind: type[Progress], width: int, height: int) -> None:
+    console = terminal(width, height)
+    view = Reader(terminal(200)) if kind is Reader else kind()
+    shown(view).note({"type": "answer", "text": "A line that a narrow terminal breaks into several. " * 3})
+    lines = drawn(view, console)
     assert all(cell_len(line) <= width for line in lines)
     assert len(lines) < console.height
+
+
+@pytest.mark.parametrize("kind", [Progress, Board])
+def test_where_not_all_points_have_room_those_that_run_are_seen(kind: type[Progress]) -> None:
+    view = kind()
+    view.note({"type": "outline", "titles": [f"Title {number}" for number in range(1, 8)]})
+    for index in (2, 6):
+        view.note(token(index, "word"))
+    for index in (1, 3):
+        view.note({"type": "point", "index": index, "status": "written"})
+    numbers = {height: numbered(drawn(view, terminal(80, height))) for height in (3, 5, 9)}
+    assert numbers == {3: [2], 5: [2, 4, 6], 9: [1, 2, 3, 4, 5, 6, 7]}
+    told = {height: drawn(view, terminal(80, height))[0] for height in (2, 3, 8, 9)}
+    assert [line.split(maxsplit=1)[1] for line in told.values()] == [
+        "2 of 7 points, 7 not shown",
+        "2 of 7 points, 6 not shown",
+        "2 of 7 points, 1 not shown",
+        "2 of 7 points",
+    ]
+
+
+def numbered(lines: list[str]) -> list[int]:
+    """The points that have a line of their own."""
+    first = [line.split()[:1] for line in lines]
+    return [int(words[0]) for words in first if words and words[0].isdigit()]
+
+
+def test_the_line_that_is_being_read_stands_above_the_points() -> None:
+    reader = Reader(terminal(80))
+    shown(reader).note({"type": "answer", "text": "This is being written"})
+    line, blank, headline, *points = drawn(reader, terminal(80, 8))
+    assert (line, blank, len(points)) == ("This is being written", "", 4)
+    assert "3 of 10 points, 6 not shown" in headline
 
 
 def test_each_point_has_a_line_that_says_how_it_stands() -> None:

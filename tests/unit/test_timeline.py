@@ -168,6 +168,37 @@ def test_no_text_runs_into_the_next() -> None:
     assert ends <= 1000
 
 
+@pytest.mark.parametrize("seconds", [0.35, 0.99, 3, 35, 99, 350, 999, 3500, 9999])
+@pytest.mark.parametrize("times", [1, 2])
+def test_no_word_above_the_rows_runs_into_the_next(seconds: float, times: int) -> None:
+    """With and without a note, and with a title that leaves the bars the least room."""
+    picture = drawn(told([call("expand", *[attempt(0, seconds)] * times, index=1)], ["long " * 20]))
+    ends = 0.0
+    for text in (text for text in picture if text.tag == f"{SVG}text" and text.get("y") == "78"):
+        long, x = 7.3 * len(text.text or ""), float(text.get("x", 0))
+        begins = x - (long / 2 if "middle" in text.get("class", "") else long)
+        assert begins >= ends
+        ends = begins + long
+    assert ends <= 1000
+
+
+def test_titles_and_bars_take_the_room_of_notes_that_are_not_there() -> None:
+    title = "A title that has forty-five letters, no less."
+    assert title in texts(rows(drawn(answer(1, title)))[1])
+    noted = drawn(told([call("expand", attempt(0), attempt(1), index=1)], [title]))
+    assert "2 attempts" in texts(rows(noted)[0])
+    assert texts(rows(noted)[0])[1].startswith("A title that has forty-five")
+    assert title not in texts(rows(noted)[0])
+    assert bars(drawn(answer(1))) > bars(drawn(answer(1, title))) > bars(noted) > 300
+
+
+def bars(picture: ET.Element) -> float:
+    """How much room there is for bars."""
+    calls = [bar for row in rows(picture) for bar in shapes(row, "call")]
+    left = min(float(bar.get("x", 0)) for bar in calls)
+    return max(float(bar.get("x", 0)) + float(bar.get("width", 0)) for bar in calls) - left
+
+
 def test_a_bar_begins_and_ends_where_its_call_did() -> None:
     row = rows(drawn(eventful()))[3]
     scale = {float(line.get("x1", 0)) for line in shapes(drawn(eventful()), "grid")}
@@ -306,6 +337,15 @@ def test_the_page_has_the_picture_and_a_table_that_tells_all() -> None:
     ]
     assert page.cells[17].startswith("failed\n1: ")
     assert page.cells[24:] == ["4 Four", "", "", "", "", "cached"]
+
+
+def test_on_a_narrow_screen_picture_and_table_are_scrolled_not_squeezed() -> None:
+    page = timeline_html(eventful(), QUESTION)
+    assert '<meta name="viewport" content="width=device-width' in page
+    assert re.findall(r'<div class="wide"><(svg|table)\b', page) == ["svg", "table"]
+    assert ".wide { overflow-x: auto;" in page
+    assert ".wide > * { min-width:" in page
+    assert page.count("overflow-wrap") == 2, "in light and dark, no word but those of the question is broken"
 
 
 @pytest.mark.parametrize("text", HOSTILE, ids=range(len(HOSTILE)))
