@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from sot_graph import DemoChatModel, cli, terminal, tracing
+from sot_graph import DemoChatModel, cli, terminal
 from sot_graph.cli import app
 from sot_graph.direct import Direct
 from sot_graph.display import escaped, harmless
@@ -348,8 +348,8 @@ def test_of_what_langsmiths_client_logs_its_complaints_are_kept(lines: list[str]
 
 
 def test_langsmiths_complaint_is_one_line_without_keys(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tracing, "get_env_var", lambda _: "lsv2_pt_secret")
+    monkeypatch.setenv("LANGSMITH_API_KEY", "the-key-for-langsmith")
     log = ClientLog()
-    told = "Failed to batch ingest runs: lsv2_pt_secret, sk-123456, http://me:pass@x\nAPI Key: lsv2"
+    told = "Failed to batch ingest runs: the-key-for-langsmith, sk-123456, http://me:pass@x\nAPI Key: lsv2"
     log.handle(logging.makeLogRecord({"msg": told}))
     assert log.why == "Failed to batch ingest runs: ***, ***, http://***@x"
