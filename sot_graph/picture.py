@@ -5,7 +5,7 @@ from typing import Any
 
 import svg
 
-from sot_graph.drawing import BASE_STYLE, clean, style, text, upright
+from sot_graph.drawing import BASE_STYLE, clean, page, style, text, upright
 from sot_graph.timeline import Row, Timeline, duration, fit, one_line, read_timeline, ticks
 from sot_graph.usage import total_usage
 
@@ -27,10 +27,7 @@ PICTURE_STYLE = """
 .cross { stroke: $page; stroke-width: 2 }
 .critical { fill: none; stroke: $ink; stroke-width: 1.5 }
 """
-PAGE_STYLE = """
-body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 62rem; padding: 0 1rem }
-body { background: $page; color: $ink }
-h1 { font-size: 1.4rem; overflow-wrap: anywhere }
+TABLE_STYLE = """
 svg { max-width: 100%; height: auto }
 table { border-collapse: collapse }
 th, td { border-bottom: 1px solid $grid; padding: .2rem .6rem; text-align: right; vertical-align: top }
@@ -78,13 +75,9 @@ def timeline_html(sot: dict[str, Any], question: str) -> str:
         sot: What the answer's message has as `response_metadata["sot"]`.
         question: What was asked.
     """
-    asked = clean(fit(one_line(question), TOOLTIP_LETTERS))
     lines = [_line("th", COLUMNS), *(_line("td", _cells(row)) for row in read_timeline(sot).rows)]
-    return (
-        '<!doctype html>\n<html lang="en">\n<meta charset="utf-8">\n<meta name="color-scheme" content="light dark">\n'
-        f"<title>{asked}</title>\n<style>{style(PAGE_STYLE)}</style>\n<h1>{asked}</h1>\n"
-        f"{timeline_svg(sot, 'Timeline')}\n<table>\n{''.join(lines)}</table>\n</html>\n"
-    )
+    table = f"<table>\n{''.join(lines)}</table>\n"
+    return page(fit(one_line(question), TOOLTIP_LETTERS), TABLE_STYLE, f"{timeline_svg(sot, 'Timeline')}\n{table}")
 
 
 def _totals(sot: dict[str, Any]) -> str:
