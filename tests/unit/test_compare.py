@@ -343,7 +343,8 @@ def test_the_plot_is_well_formed_and_stays_within_its_frame(*, judged: bool) -> 
     width, height = float(root.attrib["width"]), float(root.attrib["height"])
     assert "prefers-color-scheme: dark" in "".join(root.itertext())
     assert len(root.findall(".//{*}circle")) == 4, "all of them, and three categories"
-    assert len([each for each in root.findall(".//{*}line") if each.get("class") == "interval"]) == 18 * judged
+    lines = [each.get("class") for each in root.findall(".//{*}line")]
+    assert "".join(str(each)[0] for each in lines if each in {"edge", "interval"}) == "ei" * 18 * judged, "an edge each"
     for each in root.iter():
         for key, most in (("x", width), ("cx", width), ("x2", width), ("y", height), ("cy", height), ("y2", height)):
             assert 0 <= float(each.get(key, 0)) <= most
