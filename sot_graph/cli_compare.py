@@ -153,7 +153,7 @@ def compare_answers(  # noqa: PLR0913 - one option each, keyword-only
     output: Annotated[
         Path | None,
         typer.Option(
-            help=f"A folder for {RESULTS}, summary.json, summary.md and summary.svg. What is in "
+            help=f"A folder for {RESULTS}, summary.json, summary.md, summary.svg and answers.html. What is in "
             f"{RESULTS} already is not asked again. Left out, with --file: the file's name and -comparison."
         ),
     ] = None,
@@ -188,7 +188,7 @@ def _finish(bench: Bench, questions: list[Question], concurrency: int, prices: P
         left = asyncio.run(_run(bench, questions, concurrency))
         if path:
             _write_files(path, questions, prices, judge)
-            errors.print(f"Results and summary are in {path.parent}.", style="dim", markup=False)
+            errors.print(f"Results, summary and answers are in {path.parent}.", style="dim", markup=False)
     except KeyboardInterrupt:
         kept = f" What is answered is in {path}: the same command goes on from there." if path else ""
         fail(f"stopped.{kept}", INTERRUPTED)
@@ -319,7 +319,8 @@ async def _run(bench: Bench, questions: list[Question], concurrency: int) -> int
 
 def _write_files(path: Path, questions: list[Question], prices: Prices | None, judge: str | None) -> None:
     """Sum up in files all results that are there."""
-    from sot_graph.plot import summary_svg  # noqa: PLC0415 - slow, and needed only here
+    from sot_graph.answers import answers_html  # noqa: PLC0415 - slow, and needed only here
+    from sot_graph.plot import summary_svg  # noqa: PLC0415 - the same
 
     results = leave_newest(path, questions)
     summary = summarize_comparisons(results, prices, judge)
@@ -327,6 +328,7 @@ def _write_files(path: Path, questions: list[Question], prices: Prices | None, j
         "summary.json": json.dumps(summary, indent=2, ensure_ascii=False) + "\n",
         "summary.md": markdown(summary) + "\n",
         "summary.svg": summary_svg(summary),
+        "answers.html": answers_html(results, summary["judge"]),
     }
     for name, text in files.items():
         path.with_name(name).write_text(text, encoding="utf-8")

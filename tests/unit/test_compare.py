@@ -2,6 +2,7 @@
 
 import json
 import re
+from html.parser import HTMLParser
 from io import StringIO
 from pathlib import Path
 from typing import Any, ClassVar
@@ -15,6 +16,7 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from sot_graph import DemoChatModel, cli_compare, create_sot_graph, terminal
+from sot_graph.answers import answers_html
 from sot_graph.cli import app
 from sot_graph.compare import (
     Answer,
@@ -196,7 +198,7 @@ def test_a_file_makes_results_and_a_summary_by_category(file: Path, tmp_path: Pa
     done = run("--file", file, "--judge", "demo", "--output", folder, "--concurrency", 2)
     assert done.exit_code == 0, done.stderr
     assert sorted(path.name for path in folder.iterdir()) == [
-        *("results.jsonl", "summary.json", "summary.md", "summary.svg")
+        *("answers.html", "results.jsonl", "summary.json", "summary.md", "summary.svg")
     ]
     assert list(read_results(folder / "results.jsonl")) == QUESTIONS
     assert len((folder / "results.jsonl").read_text().splitlines()) == 3, "a line for each, whatever a judge added"
@@ -225,6 +227,7 @@ def test_one_question_more_does_not_push_the_others_out_of_the_summary(file: Pat
     summary = summary_in(tmp_path)
     assert summary["all"]["questions"] == 3
     assert summary["categories"]["kind 0"]["questions"] == 2, "also where it comes without its category"
+    assert (tmp_path / "answers.html").read_text().count("<article>") == 3
     assert "one plain call" in done.stdout
     assert "kind 1" not in done.stdout
 
@@ -405,6 +408,44 @@ def test_a_category_is_no_markup_in_the_summary() -> None:
     assert "| &lt;img src=x onerror=alert(1)&gt; | 1 |" in told
     assert "| a\\|b c | 1 |" in told
     assert "| turned | 1 |" in told
+
+
+class Page(HTMLParser):
+    """What a browser makes of a page: its tags, and its texts by class."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.texts: list[str] = []
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attrs: Any) -> None:
+        del attrs
+        self.tags.append(tag)
+
+    def handle_data(self, data: str) -> None:
+        self.texts.append(data)
+
+
+def test_the_answers_are_a_page_to_read() -> None:
+    odd = "  1. <script>alert(1)</script>\n\n\tit & </div> \x1b\ud800 睡眠"
+    verdict = said("j at <b>", "tie", turned=("depth",))
+    one, other = result(answer(2.0, text=odd), answer(1.0), "<i>kind</i>"), result(answer(1.0, error="lost"), answer(1))
+    one["question"] = "Why <a>\nthen?"
+    one["verdicts"] = {"j": verdict, "k": said("k", "win")}
+    page = answers_html([one, other], "j")
+    page.encode("utf-8")
+    told = Page(page)
+    assert not {"script", "i", "a"} & set(told.tags)
+    assert (told.tags.count("article"), told.tags.count("li")) == (2, len(ASPECTS))
+    for text in (odd.replace("\x1b\ud800", ""), "Why <a>\nthen?", "<i>kind</i>", "lost", "SoT first: Because."):
+        assert text in told.texts
+    assert "2.0 s · first text after 0.5 s" in page
+    words = " ".join("".join(told.texts).split())
+    assert "depth tie (turned with the order)" in words
+    assert "overall win" not in words, "another judge's"
+    assert all(each in page for each in ("prefers-color-scheme: dark", "pre-wrap", "max-width: 45rem", "viewport"))
+    assert "<article>" not in answers_html([])
 
 
 def test_files_come_first_and_figures_in_any_encoding(
