@@ -288,7 +288,9 @@ async def _run(bench: Bench, questions: list[Question], concurrency: int) -> int
         How many questions were not asked, because nothing was said to several in a row.
     """
     bench.sort(questions)
-    left = deque((number, each) for number, each in enumerate(questions) if not bench.is_done(each["question"]))
+    asked = [(number, each) for number, each in enumerate(questions) if not bench.is_done(each["question"])]
+    # What failed before comes last: it may do so again, and must not keep the others from being asked.
+    left = deque(sorted(asked, key=lambda item: item[1]["question"] in bench.results))
     bar = Progress(
         TextColumn("{task.description}"),
         BarColumn(),

@@ -1,10 +1,12 @@
 """`sot-graph compare` with real clients: failures, a kill half-way, a judge on a server."""
 
 import json
+import os
 import signal
 import subprocess
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -143,14 +145,17 @@ def test_the_figures_are_printed_in_any_encoding(server: FakeOpenAI, tmp_path: P
     assert " → " in done.stdout.decode("utf-8")
 
 
-def test_a_full_disk_behind_standard_output_costs_no_summary(server: FakeOpenAI, tmp_path: Path) -> None:
+@pytest.mark.parametrize("closed", [False, True])
+def test_a_full_disk_or_a_closed_pipe_costs_no_summary(server: FakeOpenAI, tmp_path: Path, *, closed: bool) -> None:
     line = command(*arguments(server, tmp_path / "questions.jsonl"))
-    with Path("/dev/full").open("wb") as full:
-        done = subprocess.run(
-            line, stdout=full, stderr=subprocess.PIPE, text=True, timeout=60, check=False, env=environment()
-        )
+    read, output = os.pipe()
+    os.close(read)
+    with os.fdopen(output, "wb") as pipe, Path("/dev/full").open("wb") as full:
+        place: Any = {"stdout": pipe if closed else full, "stderr": subprocess.PIPE, "env": environment()}
+        done = subprocess.run(line, **place, text=True, timeout=60, check=False)
     assert done.returncode == 1
-    assert done.stderr.splitlines()[-1].startswith("sot-graph: standard output could not be written: OSError")
+    error = "BrokenPipeError" if closed else "OSError"
+    assert done.stderr.splitlines()[-1].startswith(f"sot-graph: standard output could not be written: {error}")
     assert json.loads((tmp_path / "out" / "summary.json").read_text())["questions"] == 6
 
 

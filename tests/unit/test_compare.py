@@ -47,6 +47,7 @@ from sot_graph.summary import (
 )
 
 QUICK = DemoChatModel(first_token=0, tokens_per_second=0)
+PACED = DemoChatModel._paced  # noqa: SLF001 - the way in for a fault
 QUESTIONS = ["How do bees find their way home?", "What should a small town do against floods?", "What is 17 * 23?"]
 
 
@@ -280,7 +281,12 @@ def test_results_of_other_settings_are_not_mixed(file: Path, tmp_path: Path) -> 
     assert "max_points 10" in " ".join(done.stderr.split())
 
 
-def test_reading_takes_nothing_away_and_writing_begins_a_line(tmp_path: Path) -> None:
+def full(*_: Any) -> None:
+    msg = "full"
+    raise OSError(msg)
+
+
+def test_reading_takes_nothing_away_and_writing_begins_a_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A second process may be at work on the file."""
     path = tmp_path / "results.jsonl"
     older, newer = result(answer(2.0), answer(1.0), "a"), result(answer(4.0), answer(1.0))
@@ -292,6 +298,11 @@ def test_reading_takes_nothing_away_and_writing_begins_a_line(tmp_path: Path) ->
     assert path.read_text() == before
     write_result(newer, path)
     assert path.read_text() == f"{before}\n{json.dumps(newer)}\n"
+    with monkeypatch.context() as broken:
+        broken.setattr(Path, "replace", full)
+        with pytest.raises(OSError, match="full"):
+            leave_newest(path, [])
+    assert path.read_text() == f"{before}\n{json.dumps(newer)}\n", "until the last step nothing is lost"
     (told,) = leave_newest(path, [])
     assert told == {**newer, "category": "a"}, "a category is kept"
     assert path.read_text() == json.dumps(told) + "\n"
@@ -374,23 +385,18 @@ def test_what_a_cache_gave_has_a_price_of_its_own() -> None:
         for cached in (None, 1.0)
     ]
     assert costs == [0.021, 0.021, 0.021, (40 * 10 + 60 * 1 + 200 * 100) / 1e6]
+    assert cli_compare._prices(10.0, 100.0, 1.0) == Prices(10.0, 100.0, 1.0)  # noqa: SLF001 - no demo has a cache
 
 
 async def test_an_answer_with_points_missing_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
-    given = DemoChatModel._paced  # noqa: SLF001 - the way in for a fault
-
-    def paced(model: DemoChatModel, messages: Any, kwargs: Any) -> Any:
-        if any(f"{YOUR_POINT} {index}: " in messages[-1].text for index in (2, 3)):
-            msg = "no more"
-            raise ValueError(msg)
-        return given(model, messages, kwargs)
-
-    monkeypatch.setattr(DemoChatModel, "_paced", paced)
+    refuse(monkeypatch, f"{YOUR_POINT} 2: ", f"{YOUR_POINT} 3: ")
     told = await ask(create_sot_graph(QUICK, on_error="keep"), QUESTIONS[0])
-    assert told["error"] == f"2 of {told['points']} points could not be written: ValueError: no more"
+    assert told["error"] == f"2 of {told['points']} points could not be written: ValueError: wrong key\nat all"
     assert told["text"]
     assert not is_answered(result(answer(1.0), told))
-    assert problems([result(answer(1.0), told)], None) == [f"'?', by an outline: {told['error']}"]
+    assert problems([result(answer(1.0), told)], None)[0].startswith(
+        f"'?', by an outline: 2 of {told['points']} points"
+    )
 
 
 def test_a_problem_is_one_line_whatever_the_error() -> None:
@@ -404,7 +410,9 @@ def test_a_problem_is_one_line_whatever_the_error() -> None:
 
 def test_a_category_is_no_markup_in_the_summary() -> None:
     names = ["<img src=x onerror=alert(1)>", "a|b\nc", "\u202eturned"]
-    told = markdown(summarize_comparisons([result(answer(2.0), answer(1.0), name) for name in names]))
+    results = [result(answer(2.0), answer(1.0), name, "win", "<i>j</i>") for name in names]
+    told = markdown(summarize_comparisons(results))
+    assert "Judge: &lt;i&gt;j&lt;/i&gt;, on" in told
     assert "| &lt;img src=x onerror=alert(1)&gt; | 1 |" in told
     assert "| a\\|b c | 1 |" in told
     assert "| turned | 1 |" in told
@@ -475,21 +483,30 @@ def test_a_judge_of_a_server_is_told_from_another_of_its_name(tmp_path: Path, mo
     assert summary_in(tmp_path)["judge"] == "j at http://***@b"
 
 
+def nine_questions(folder: Path) -> Path:
+    path = folder / "questions.jsonl"
+    path.write_text("\n".join(json.dumps({"question": f"Why {i}?"}) for i in range(9)))
+    return path
+
+
+def refuse(monkeypatch: pytest.MonkeyPatch, *parts: str) -> None:
+    """Have the demo fail where its prompt has one of these parts."""
+
+    def paced(model: DemoChatModel, messages: Any, kwargs: Any) -> Any:
+        if any(part in messages[-1].text for part in parts):
+            msg = "wrong key\nat all"
+            raise ValueError(msg)
+        return PACED(model, messages, kwargs)
+
+    monkeypatch.setattr(DemoChatModel, "_paced", paced)
+
+
 @pytest.mark.parametrize("concurrency", [1, 2])
 def test_where_nobody_answers_not_everything_is_asked(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, concurrency: int
 ) -> None:
-    def paced(_: DemoChatModel, messages: Any, __: Any) -> Any:
-        asked.append(messages[-1].text)
-        msg = "wrong key\nat all"
-        raise ValueError(msg)
-
-    asked: list[str] = []
-    given = DemoChatModel._paced  # noqa: SLF001 - the way in for a fault
-    monkeypatch.setattr(DemoChatModel, "_paced", paced)
-    file = tmp_path / "questions.jsonl"
-    file.write_text("\n".join(json.dumps({"question": f"Why {i}?"}) for i in range(9)))
-    arguments = ("--file", file, "--output", tmp_path, "--concurrency", concurrency)
+    refuse(monkeypatch, "Why")
+    arguments = ("--file", nine_questions(tmp_path), "--output", tmp_path, "--concurrency", concurrency)
     done = run(*arguments)
     assert done.exit_code == 1
     told = done.stderr.splitlines()[-1]
@@ -498,9 +515,30 @@ def test_where_nobody_answers_not_everything_is_asked(
     left = 9 - summary_in(tmp_path)["questions"]
     assert 9 - 3 - (concurrency - 1) <= left <= 6
     assert f"goes on with the {left} that are left" in told
-    monkeypatch.setattr(DemoChatModel, "_paced", given)
+    refuse(monkeypatch)
     assert run(*arguments).exit_code == 0
     assert summary_in(tmp_path)["all"]["questions"] == 9
+
+
+def test_questions_that_always_fail_do_not_keep_the_others_from_being_asked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refuse(monkeypatch, "Why 0", "Why 1", "Why 2", "Why 4")
+    for answered in (None, 5):
+        done = run("--file", nine_questions(tmp_path), "--output", tmp_path)
+        assert done.exit_code == 1
+        group = summary_in(tmp_path)["all"]
+        assert (group and group["questions"]) == answered
+
+
+def test_failures_between_answers_end_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    refuse(monkeypatch, "Why 1", "Why 2", "Why 4", "Why 5", "Why 8")
+    done = run("--file", nine_questions(tmp_path), "--output", tmp_path)
+    assert done.exit_code == 1
+    *_, third, more = done.stderr.splitlines()
+    assert third == "'Why 2?', one plain call: ValueError: wrong key at all"
+    assert more == "and 7 more, which are in the results."
+    assert summary_in(tmp_path)["all"]["questions"] == 4
 
 
 def test_verdicts_of_two_judges_are_not_mixed() -> None:
