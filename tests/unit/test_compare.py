@@ -309,6 +309,15 @@ def test_reading_takes_nothing_away_and_writing_begins_a_line(tmp_path: Path, mo
     assert [each.name for each in tmp_path.iterdir()] == ["results.jsonl"]
 
 
+def test_results_stand_in_the_order_of_the_questions(tmp_path: Path) -> None:
+    """Whichever was answered first; those of another file before them."""
+    path = tmp_path / "results.jsonl"
+    for question in ("c", "b", "other", "a"):
+        write_result({**result(answer(2.0), answer(1.0)), "question": question}, path)
+    told = leave_newest(path, [Question(question=each, category=None) for each in "abc"])
+    assert [each["question"] for each in told] == list(read_results(path)) == ["other", "a", "b", "c"]
+
+
 @pytest.mark.parametrize("line", ["nonsense", "[]", '{"question": "of another make"}'])
 def test_a_file_of_something_else_is_not_written_to(file: Path, tmp_path: Path, line: str) -> None:
     path = tmp_path / "out" / "results.jsonl"
@@ -452,7 +461,10 @@ def test_the_answers_are_a_page_to_read() -> None:
     words = " ".join("".join(told.texts).split())
     assert "depth tie (turned with the order)" in words
     assert "overall win" not in words, "another judge's"
-    assert all(each in page for each in ("prefers-color-scheme: dark", "pre-wrap", "max-width: 45rem", "viewport"))
+    assert all(
+        each in page
+        for each in ("prefers-color-scheme: dark", "pre-wrap", "max-width: 45rem", "viewport", 'dir="auto"')
+    )
     assert "<article>" not in answers_html([])
 
 
