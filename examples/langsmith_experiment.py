@@ -32,6 +32,7 @@ QUESTIONS = (
 )
 Pairwise = Callable[[Sequence[Run], Example | None], dict[str, Any]]
 Scores = dict[str, dict[Any, Any]]  # by evaluator and by run
+DEMO = "demo"
 SCORE = {"win": 1.0, "tie": 0.5, "lose": 0.0}
 
 
@@ -114,14 +115,18 @@ def arrive(client: Client, experiment: str, count: int) -> None:
 def main() -> None:
     """Run the example."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", help="a model's name for init_chat_model; left out, the offline demo")
-    parser.add_argument("--judge", help="the name of a model that says which answer is better; left out, none does")
+    parser.add_argument("--model", default=DEMO, help="a model's name for init_chat_model; left out, the offline demo")
+    parser.add_argument("--judge", help=f"a model that says which answer is better, or {DEMO}; left out, none does")
     parser.add_argument("--dataset", default="sot_graph: questions", help="its name in LangSmith")
     options = parser.parse_args()
 
-    model = init_chat_model(options.model) if options.model else DemoChatModel()
-    judge = Judge(options.judge, init_chat_model(options.judge)) if options.judge else None
-    compare(model, judge, options.dataset)
+    judge = Judge(options.judge, chat_model(options.judge)) if options.judge else None
+    compare(chat_model(options.model), judge, options.dataset)
+
+
+def chat_model(name: str) -> BaseChatModel:
+    """A model by its name for init_chat_model, or the offline demo."""
+    return DemoChatModel() if name == DEMO else init_chat_model(name)
 
 
 def compare(model: BaseChatModel, judge: Judge | None, name: str) -> None:

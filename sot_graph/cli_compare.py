@@ -2,45 +2,66 @@
 
 import asyncio
 import json
+from collections import deque
+from collections.abc import Mapping
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 from langchain_core.language_models import BaseChatModel
 from rich.columns import Columns
 from rich.console import Console
-from rich.measure import Measurement
 from rich.panel import Panel
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 from rich.table import Table
 from rich.text import Text
 
 from sot_graph.compare import (
-    Answer,
     Comparison,
     Question,
     compare,
     is_answered,
+    leave_newest,
     plain_graph,
+    put,
     read_questions,
     read_results,
     write_result,
 )
-from sot_graph.display import harmless
+from sot_graph.display import harmless, write
 from sot_graph.graph import SotGraph, create_sot_graph
 from sot_graph.judge import Judge
-from sot_graph.safety import hide
-from sot_graph.summary import Prices, Rows, markdown, notes, summarize_comparisons, time_rows, verdict_rows
+from sot_graph.safety import hide, storable
+from sot_graph.summary import (
+    GAP,
+    Prices,
+    Rows,
+    fitting,
+    in_words,
+    markdown,
+    notes,
+    problems,
+    summarize_comparisons,
+    taken,
+    time_rows,
+    verdict_rows,
+)
 from sot_graph.terminal import DEFAULT_MODEL, DEMO, INTERRUPTED, WRONG_USE, choose_model, errors, fail, one_line
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 RESULTS = "results.jsonl"
 TOLD = 3
 """How many problems are told at the end; the results have them all."""
+LOST = 3
+"""After so many questions in a row that nothing was said to, no more are asked: a wrong key, or a dead server."""
 LOG_WIDTH = 200
 """How wide a table may be where no terminal is."""
 TWO_COLUMNS = 80
@@ -58,6 +79,8 @@ class Bench:
     path: Path | None
     results: dict[str, Comparison]
     """By question."""
+    lost: list[Comparison] = field(default_factory=list)
+    """The questions in a row that nothing was said to, `LOST` at the most."""
 
     async def work(self, number: int, question: Question) -> None:
         """Answer a question in both ways, and have the answers judged; what is there is not asked for again."""
@@ -65,11 +88,21 @@ class Bench:
         if not self._is_answered(text):
             at_once, sot_first = self.settings["at_once"], number % 2 == 1
             options: Any = {"settings": self.settings, "at_once": at_once, "sot_first": sot_first}
-            self._keep(await compare(question, self.plain, self.sot, **options))
+            result = await compare(question, self.plain, self.sot, **options)
+            if len(self.lost) < LOST:
+                self.lost = [] if result["plain"]["text"] or result["sot"]["text"] else [*self.lost, result]
+            self._keep(result)
         if self.judge and self._is_answered(text) and not self.is_done(text):
             result = self.results[text]
             verdict = await self.judge.averdict(text, plain=result["plain"]["text"], sot=result["sot"]["text"])
             self._keep({**result, "verdicts": {**result["verdicts"], self.judge.name: verdict}})
+
+    def sort(self, questions: list[Question]) -> None:
+        """Note the categories that are new to what is there already."""
+        for question in questions:
+            known = self.results.get(question["question"])
+            if known and question["category"] not in {None, known["category"]}:
+                self._keep({**known, "category": question["category"]})
 
     def is_done(self, question: str) -> bool:
         """Whether nothing of a question is left to be asked."""
@@ -82,7 +115,7 @@ class Bench:
         return question in self.results and is_answered(self.results[question])
 
     def _keep(self, result: Comparison) -> None:
-        self.results[result["question"]] = result
+        put(result, self.results)
         if self.path:
             write_result(result, self.path)
 
@@ -102,6 +135,7 @@ def compare_answers(  # noqa: PLR0913 - one option each, keyword-only
     ] = None,
     base_url: Annotated[str | None, typer.Option(help="As of ask: an OpenAI-compatible server.")] = None,
     max_points: Annotated[int, typer.Option(min=1, help="No more points than this.")] = 10,
+    lead: Annotated[bool, typer.Option("--lead", help="As of ask: an opening comes before the points.")] = False,
     at_once: Annotated[
         bool, typer.Option("--at-once/--in-turn", help="Whether both ways are asked at the same time.")
     ] = False,
@@ -111,12 +145,16 @@ def compare_answers(  # noqa: PLR0913 - one option each, keyword-only
     ] = None,
     judge_url: Annotated[str | None, typer.Option(help="An OpenAI-compatible server that has the judge.")] = None,
     price_in: Annotated[float | None, typer.Option(min=0, help="What a million input tokens cost.")] = None,
+    price_cached: Annotated[
+        float | None,
+        typer.Option(min=0, help="What a million input tokens cost that come from a cache. Left out: as --price-in."),
+    ] = None,
     price_out: Annotated[float | None, typer.Option(min=0, help="What a million output tokens cost.")] = None,
     output: Annotated[
         Path | None,
         typer.Option(
-            help=f"A folder for {RESULTS}, summary.json, summary.md and summary.svg. What is in {RESULTS} already is "
-            "not asked again. Left out, with --file: the file's name and -comparison."
+            help=f"A folder for {RESULTS}, summary.json, summary.md, summary.svg and answers.html. What is in "
+            f"{RESULTS} already is not asked again. Left out, with --file: the file's name and -comparison."
         ),
     ] = None,
 ) -> None:
@@ -124,39 +162,56 @@ def compare_answers(  # noqa: PLR0913 - one option each, keyword-only
     questions = _questions(question, file)
     if output is None and file is not None:
         output = Path(f"{file.stem}-comparison")
-    if (price_in is None) != (price_out is None):
-        fail("a cost needs both prices: --price-in and --price-out.", WRONG_USE)
-    prices = None if price_in is None or price_out is None else Prices(price_in, price_out)
+    prices = _prices(price_in, price_out, price_cached)
     chosen = choose_model(model, base_url)
     settings = {
         "model": model or (chosen if isinstance(chosen, str) else DEMO),
         "base_url": base_url and hide(base_url),
         "max_points": max_points,
         "at_once": at_once,
+        "lead": lead,
     }
     asked = _made(chosen)
-    sot = create_sot_graph(asked, min_points=min(2, max_points), max_points=max_points, on_error="keep")
+    points: Any = {"min_points": min(2, max_points), "max_points": max_points}
+    sot = create_sot_graph(asked, **points, lead=lead, on_error="keep")
     judges = _judge(judge, judge_url)
     path, results = _results(output, settings)
     bench = Bench(plain_graph(asked), sot, judges, settings, path, results)
+    _finish(bench, questions, concurrency, prices)
+
+
+def _finish(bench: Bench, questions: list[Question], concurrency: int, prices: Prices | None) -> None:
+    """Ask the questions, and show what it came to: first in files, which a pipe that is closed must not cost."""
+    path, judge = bench.path, bench.judge.name if bench.judge else None
+    left, lines = 0, []
     try:
-        asyncio.run(_run(bench, questions, concurrency))
+        left = asyncio.run(_run(bench, questions, concurrency))
+        if path:
+            _write_files(path, questions, prices, judge)
+            errors.print(f"Results, summary and answers are in {path.parent}.", style="dim", markup=False)
     except KeyboardInterrupt:
         kept = f" What is answered is in {path}: the same command goes on from there." if path else ""
         fail(f"stopped.{kept}", INTERRUPTED)
     except OSError as error:
-        _show(_of(questions, results), prices, judge, None)
-        fail(f"the results could not be written: {one_line(error)}")
-    _show(_of(questions, results), prices, judge, output)
-    if problems := [problem for result in _of(questions, results) for problem in _problems(result, judge)]:
-        more = f"; and {len(problems) - TOLD} more" if len(problems) > TOLD else ""
-        fail("; ".join(problems[:TOLD]) + more)
+        lines.append(f"the results could not be written: {one_line(error)}")
+    results = [bench.results[each["question"]] for each in questions if each["question"] in bench.results]
+    try:
+        _print(results, summarize_comparisons(results, prices, judge))
+    except OSError as error:
+        lines.append(f"standard output could not be written: {one_line(error)}")
+    lines += _stopped(bench.lost, left) if left else _first(problems(results, judge))
+    if lines:
+        fail("\n".join(lines))
 
 
-def _of(questions: list[Question], results: dict[str, Comparison]) -> list[Comparison]:
-    """The results of these questions; a category may be new."""
-    answered = [each for each in questions if each["question"] in results]
-    return [Comparison(**{**results[each["question"]], **each}) for each in answered]
+def _stopped(lost: list[Comparison], left: int) -> list[str]:
+    why = f"{LOST} questions in a row got no answer ({problems(lost, None)[-1]})"
+    return [f"stopped, because {why}. Mend that; the same command goes on with the {left} that are left."]
+
+
+def _first(lines: list[str]) -> list[str]:
+    more = len(lines) - TOLD
+    return lines[:TOLD] + [f"and {more} more, which are in the results."] * (more > 0)
 
 
 def _questions(question: str | None, file: Path | None) -> list[Question]:
@@ -165,12 +220,20 @@ def _questions(question: str | None, file: Path | None) -> list[Question]:
     if file is None:
         if not question or not question.strip():
             fail("the question is blank.", WRONG_USE)
-        return [Question(question=question.strip(), category=None)]
+        return [Question(question=storable(question.strip()), category=None)]
     try:
         with file.open(encoding="utf-8-sig") as lines:
             return read_questions(lines)
     except (OSError, ValueError) as error:
         fail(f"--file {file} cannot be read: {error}", WRONG_USE)
+
+
+def _prices(into: float | None, out: float | None, cached: float | None) -> Prices | None:
+    if into is not None and out is not None:
+        return Prices(into, out, cached)
+    if (into, out, cached) != (None, None, None):
+        fail("a cost needs both prices: --price-in and --price-out; --price-cached may be left out.", WRONG_USE)
+    return None
 
 
 def _judge(name: str | None, base_url: str | None) -> Judge | None:
@@ -181,7 +244,7 @@ def _judge(name: str | None, base_url: str | None) -> Judge | None:
         return None
     model = _made(choose_model(name, base_url))
     try:
-        return Judge(name, model)
+        return Judge(name if base_url is None else f"{name} at {hide(base_url)}", model)
     except ImportError as error:
         fail(f"--judge needs the extra `eval` ({error}): pip install 'sot-graph[eval]'", WRONG_USE)
 
@@ -211,120 +274,106 @@ def _results(folder: Path | None, settings: dict[str, Any]) -> tuple[Path | None
     other = next((each["settings"] for each in results.values() if each["settings"] != settings), None)
     if other is not None:
         fail(
-            f"{path} has results of other settings ({_told(other)}) than these ({_told(settings)}): give another "
+            f"{path} has results of other settings ({in_words(other)}) than these ({in_words(settings)}): give another "
             "folder as --output.",
             WRONG_USE,
         )
     return path, results
 
 
-def _told(settings: dict[str, Any]) -> str:
-    return ", ".join(f"{key} {value}" for key, value in settings.items() if value is not None)
+async def _run(bench: Bench, questions: list[Question], concurrency: int) -> int:
+    """Ask what is left to be asked, with a bar that shows how far it is.
 
-
-async def _run(bench: Bench, questions: list[Question], concurrency: int) -> None:
-    """Ask what is left to be asked, with a bar that shows how far it is."""
-    left = [(number, each) for number, each in enumerate(questions) if not bench.is_done(each["question"])]
-    places = asyncio.Semaphore(concurrency)
+    Returns:
+        How many questions were not asked, because nothing was said to several in a row.
+    """
+    bench.sort(questions)
+    asked = [(number, each) for number, each in enumerate(questions) if not bench.is_done(each["question"])]
+    # What failed before comes last: it may do so again, and must not keep the others from being asked.
+    left = deque(sorted(asked, key=lambda item: item[1]["question"] in bench.results))
     bar = Progress(
         TextColumn("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
+        TimeRemainingColumn(),
         console=errors,
         transient=True,
     )
     with bar if errors.is_terminal else nullcontext():
         task = bar.add_task("questions", total=len(questions), completed=len(questions) - len(left))
 
-        async def one(number: int, question: Question) -> None:
-            async with places:
-                await bench.work(number, question)
-            bar.advance(task)
-            if not errors.is_terminal and len(questions) > 1:
-                errors.print(f"{bar.tasks[0].completed:.0f} of {len(questions)}", style="dim")
+        async def work() -> None:
+            while left and len(bench.lost) < LOST:
+                await bench.work(*left.popleft())
+                bar.advance(task)
+                if not errors.is_terminal and len(questions) > 1:
+                    errors.print(f"{bar.tasks[0].completed:.0f} of {len(questions)}", style="dim")
 
         try:
             async with asyncio.TaskGroup() as tasks:
-                for number, each in left:
-                    tasks.create_task(one(number, each))
+                for _ in range(min(concurrency, len(left))):
+                    tasks.create_task(work())
         except ExceptionGroup as group:
             raise group.exceptions[0] from None
+    return len(left)
 
 
-def _show(results: list[Comparison], prices: Prices | None, judge: str | None, folder: Path | None) -> None:
-    """Print the figures, and the answers themselves if it was one question; write the summary."""
+def _write_files(path: Path, questions: list[Question], prices: Prices | None, judge: str | None) -> None:
+    """Sum up in files all results that are there."""
+    from sot_graph.answers import answers_html  # noqa: PLC0415 - slow, and needed only here
+    from sot_graph.plot import summary_svg  # noqa: PLC0415 - the same
+
+    results = leave_newest(path, questions)
+    summary = summarize_comparisons(results, prices, judge)
+    files = {
+        "summary.json": json.dumps(summary, indent=2, ensure_ascii=False) + "\n",
+        "summary.md": markdown(summary) + "\n",
+        "summary.svg": summary_svg(summary),
+        "answers.html": answers_html(results, summary["judge"]),
+    }
+    for name, text in files.items():
+        path.with_name(name).write_text(text, encoding="utf-8")
+
+
+def _print(results: list[Comparison], summary: Mapping[str, Any]) -> None:
+    """Print the figures, and the answers themselves if it was one question; in UTF-8 whatever the locale."""
     output = Console(highlight=False)
     if not output.is_terminal:
         output.width = LOG_WIDTH
-    if len(results) == 1:
-        _side_by_side(results[0], judge, output)
-    summary = summarize_comparisons(results, prices, judge)
-    times = _table(time_rows(summary))
-    if Measurement.get(output, output.options.update(max_width=LOG_WIDTH), times).maximum > output.width:
-        times = _table(time_rows(summary, quartiles=False))
-    for table in (times, _table(verdict_rows(summary))):
-        if table.row_count:
-            output.print(table)
-    for line in notes(summary):
-        output.print(Text(line, style="dim"))
-    if folder is None:
-        return
-    from sot_graph.plot import summary_svg  # noqa: PLC0415 - slow, and needed only here
-
-    files: dict[str, Callable[[], str]] = {
-        "summary.json": lambda: json.dumps(summary, indent=2, ensure_ascii=False) + "\n",
-        "summary.md": lambda: markdown(summary) + "\n",
-        "summary.svg": lambda: summary_svg(summary),
-    }
-    try:
-        for name, made in files.items():
-            (folder / name).write_text(made(), encoding="utf-8")
-    except OSError as error:
-        fail(f"the summary could not be written: {one_line(error)}")
-    errors.print(f"Results and summary are in {folder}.", style="dim", markup=False)
+    times = [time_rows(summary), time_rows(summary, quartiles=False)]
+    verdicts = [verdict_rows(summary), verdict_rows(summary, intervals=False)]
+    with output.capture() as told:
+        if len(results) == 1:
+            _side_by_side(results[0], summary["judge"], output)
+        for choices in (times, verdicts):
+            for rows in fitting(choices, output.width) if choices[0] else []:
+                output.print(_table(rows))
+        for line in notes(summary):
+            output.print(Text(harmless(line), style="dim"))
+    write(told.get())
 
 
 def _side_by_side(result: Comparison, judge: str | None, output: Console) -> None:
-    """Both answers, each in a column of its own where there is room for two."""
+    """The question and both answers, each in a column of its own where there is room for two."""
+    output.print(Text(harmless(result["question"]), style="bold"))
     width = output.width // 2 if output.is_terminal and output.width >= TWO_COLUMNS else output.width
     panels = []
     for name, answer in (("one plain call", result["plain"]), ("by an outline", result["sot"])):
-        text = Text(harmless(answer["text"] or answer["error"] or ""))
-        panels.append(Panel(text, title=name, subtitle=_figures(answer), width=width))
+        told = [(answer["text"], ""), (answer["error"], "red"), (taken(answer), "dim")]
+        texts = [Text(harmless(text), style=style) for text, style in told if text]
+        panels.append(Panel(Text("\n\n").join(texts), title=name, width=width))
     output.print(Columns(panels, padding=(0, 0)))
     verdict = result["verdicts"].get(judge or "")
     for order, reason in zip(("SoT", "plain"), verdict["reasons"] if verdict else [], strict=False):
         output.print(Text(f"judge, {order} first: {harmless(reason)}", style="dim"))
 
 
-def _figures(answer: Answer) -> str:
-    first = answer["first_text_seconds"]
-    parts = [f"{answer['seconds']:.1f} s"]
-    if first is not None:
-        parts.append(f"first text after {first:.1f} s")
-    if answer["usage"]:
-        parts.append(f"{answer['usage']['total_tokens']:,} tokens")
-    return " · ".join(parts)
-
-
 def _table(rows: Rows) -> Table:
-    head, *lines = rows or [[]]
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    head, *lines = rows
+    table = Table(box=None, pad_edge=False, padding=(0, GAP, 0, 0))
     for number, name in enumerate(head):
         table.add_column(name, justify="right" if number else "left", no_wrap=True)
     for line in lines:
-        table.add_row(*(Text(harmless(cell)) for cell in line))
+        table.add_row(*map(Text, line))
     return table
-
-
-def _problems(result: Comparison, judge: str | None) -> list[str]:
-    """What could not be had of a question."""
-    question = result["question"][:60]
-    verdict = result["verdicts"].get(judge or "")
-    errors = {
-        "one plain call": result["plain"]["error"],
-        "by an outline": result["sot"]["error"],
-        "judge": verdict and verdict["error"],
-    }
-    return [f"{question!r}, {what}: {error}" for what, error in errors.items() if error]

@@ -6,11 +6,11 @@ import os
 import time
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages.ai import UsageMetadata
-from pydantic import TypeAdapter
+from pydantic import TypeAdapter, ValidationError
 from typing_extensions import TypedDict
 
 from sot_graph.graph import SotGraph, create_sot_graph
@@ -37,10 +37,8 @@ class Answer(TypedDict):
     """Tokens of all calls; None where the provider tells none."""
     calls: int
     points: int
-    failed: int
-    """How many points could not be written."""
     error: str | None
-    """Why there is no answer."""
+    """Why there is no answer, or not the whole of it."""
 
 
 class Comparison(Question):
@@ -54,13 +52,14 @@ class Comparison(Question):
     """What judges said of the two, by their names; see `sot_graph.judge`."""
 
 
+Asked = TypeVar("Asked", bound=Question)
 _RESULT = TypeAdapter(Comparison)
 
 
 def read_questions(lines: Iterable[str]) -> list[Question]:
     """Read questions, one JSON object in each line, with its `question` and perhaps a `category`.
 
-    A question that comes twice is taken once.
+    A question that comes twice is taken once, with the category that was told last.
 
     Raises:
         ValueError: A line is something else, or there is none; its number is told.
@@ -78,10 +77,9 @@ def read_questions(lines: Iterable[str]) -> list[Question]:
         if not isinstance(question, str) or not question.strip():
             msg = f'line {number} must be an object with a text as "question", not {line.strip()[:80]}'
             raise ValueError(msg)
-        question, category = storable(question), given.get("category")
-        questions[question] = Question(
-            question=question, category=None if category is None else storable(str(category))
-        )
+        category = given.get("category")
+        category = None if category is None else storable(str(category))
+        put(Question(question=storable(question), category=category), questions)
     if not questions:
         msg = "there is no question in it"
         raise ValueError(msg)
@@ -91,30 +89,33 @@ def read_questions(lines: Iterable[str]) -> list[Question]:
 def read_results(path: Path) -> dict[str, Comparison]:
     """Read the results that are there already, by their question; the newest of a question counts.
 
-    A line that a killed process has left half written is cut off.
+    A line that a killed process has left half written is passed over.
 
     Raises:
         ValueError: A line is no result; its number is told.
     """
-    if not path.exists():
-        return {}
     results: dict[str, Comparison] = {}
-    whole = path.read_bytes()
-    kept = whole[: whole.rfind(b"\n") + 1]
-    for number, line in enumerate(kept.splitlines(), start=1):
+    for number, line in enumerate(path.read_bytes().splitlines(), start=1):
         try:
-            result = _RESULT.validate_json(line)
-        except ValueError:
+            put(_RESULT.validate_json(line), results)
+        except ValidationError as error:
+            if not line or (line.startswith(b"{") and error.errors()[0]["type"] == "json_invalid"):
+                continue
             msg = f"line {number} of {path} is no result of a comparison: move the file away, or give another folder"
             raise ValueError(msg) from None
-        results[result["question"]] = result
-    if kept != whole:
-        os.truncate(path, len(kept))
     return results
 
 
+def put(asked: Asked, known: dict[str, Asked]) -> None:
+    """Put a question, or its result, in the place of an older one; its category stays where the newer has none."""
+    question = asked["question"]
+    if asked["category"] is None and question in known:
+        asked["category"] = known[question]["category"]
+    known[question] = asked
+
+
 def is_answered(result: Comparison) -> bool:
-    """Whether both ways gave an answer; else the question is asked again."""
+    """Whether both ways gave a whole answer; else the question is asked again."""
     return not (result["plain"]["error"] or result["sot"]["error"])
 
 
@@ -160,7 +161,7 @@ async def ask(graph: SotGraph, question: str) -> Answer:
     """Answer a question, and take the time.
 
     Returns:
-        The answer; with an `error` where there is none.
+        The answer; with an `error` where there is none, or where points of it are missing.
     """
     began, first = time.perf_counter(), None
     told: dict[str, Any] = {}
@@ -180,7 +181,6 @@ async def ask(graph: SotGraph, question: str) -> Answer:
         usage=None,
         calls=0,
         points=0,
-        failed=0,
         error=None,
     )
     return {**empty, **told}  # type: ignore[typeddict-item]
@@ -191,16 +191,43 @@ def _told(state: dict[str, Any]) -> dict[str, Any]:
     if not state.get("answer"):
         return {}
     message, points = state["messages"][-1], state["points"]
+    errors = [point["error"] for point in points if point["status"] == "failed"]
     return {
         "text": state["answer"],
         "usage": message.usage_metadata,
         "calls": message.response_metadata["sot"]["calls"],
         "points": len(points),
-        "failed": sum(point["status"] == "failed" for point in points),
+        "error": f"{len(errors)} of {len(points)} points could not be written: {errors[0]}" if errors else None,
     }
 
 
 def write_result(result: Comparison, path: Path) -> None:
     """Write a result down, as a line behind the others."""
-    with path.open("a", encoding="utf-8") as file:
-        file.write(json.dumps(result) + "\n")
+    with path.open("ab+") as file:
+        if file.tell():
+            file.seek(-1, os.SEEK_END)
+            if file.read() != b"\n":  # a killed process has left half a line
+                file.write(b"\n")
+        file.write(_line(result).encode())
+
+
+def leave_newest(path: Path, questions: Iterable[Question]) -> list[Comparison]:
+    """Leave one line for each question in the results, the newest.
+
+    Args:
+        path: The file of the results.
+        questions: What was asked last; it comes last, in this order and not in that of the answers.
+
+    Returns:
+        What is in the file then.
+    """
+    places = {each["question"]: place for place, each in enumerate(questions)}
+    results = sorted(read_results(path).values(), key=lambda result: places.get(result["question"], -1))
+    beside = path.with_name(f"{path.name}.new")
+    beside.write_text("".join(map(_line, results)), encoding="utf-8")
+    beside.replace(path)  # in one step: a process that is killed loses nothing
+    return results
+
+
+def _line(result: Comparison) -> str:
+    return json.dumps(result) + "\n"

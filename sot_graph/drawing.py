@@ -1,4 +1,4 @@
-"""What the pictures have in common: shapes, texts, and colours for light and dark pages."""
+"""What pictures and pages have in common: shapes, texts, and colours for light and dark."""
 
 import re
 from html import escape
@@ -37,6 +37,11 @@ text { font: 12px ui-monospace, SFMono-Regular, Menlo, Consolas, 'DejaVu Sans Mo
 .page { fill: $page }
 .grid { stroke: $grid }
 """
+PAGE_STYLE = """
+body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 62rem; padding: 0 1rem }
+body { background: $page; color: $ink }
+h1 { font-size: 1.4rem; overflow-wrap: anywhere }
+"""
 NOT_IN_XML = re.compile("[\ufffe\uffff]")
 
 
@@ -44,6 +49,22 @@ def style(rules: str) -> str:
     """Rules with the colours of a light page, and with those of a dark one where that is preferred."""
     light, dark = (Template(rules).substitute(colours) for colours in (LIGHT, DARK))
     return f"{light}@media (prefers-color-scheme: dark) {{{dark}}}\n"
+
+
+def page(title: str, rules: str, body: str) -> str:
+    """A page in HTML, with its title above it.
+
+    Args:
+        title: As it is, in one line.
+        rules: The style of what is in the body; see `style`.
+        body: In HTML.
+    """
+    return (
+        '<!doctype html>\n<html lang="en">\n<meta charset="utf-8">\n<meta name="color-scheme" content="light dark">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        f"<title>{clean(title)}</title>\n<style>{style(PAGE_STYLE + rules)}</style>\n<h1>{clean(title)}</h1>\n"
+        f"{body}</html>\n"
+    )
 
 
 def text(x: float, y: float, words: str, *classes: str) -> svg.Text:

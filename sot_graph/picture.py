@@ -5,7 +5,7 @@ from typing import Any
 
 import svg
 
-from sot_graph.drawing import BASE_STYLE, clean, style, text, upright
+from sot_graph.drawing import BASE_STYLE, clean, page, style, text, upright
 from sot_graph.timeline import Row, Timeline, duration, fit, one_line, read_timeline, ticks
 from sot_graph.usage import total_usage
 
@@ -29,10 +29,7 @@ PICTURE_STYLE = """
 .cross { stroke: $page; stroke-width: 2 }
 .critical { fill: none; stroke: $ink; stroke-width: 1.5 }
 """
-PAGE_STYLE = """
-body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 62rem; padding: 0 1rem }
-body { background: $page; color: $ink }
-h1 { font-size: 1.4rem; overflow-wrap: anywhere }
+TABLE_STYLE = """
 .wide { overflow-x: auto; margin: 1rem 0 }
 .wide > * { min-width: 54rem }
 svg { display: block; max-width: 100%; height: auto }
@@ -83,15 +80,10 @@ def timeline_html(sot: dict[str, Any], question: str) -> str:
         sot: What the answer's message has as `response_metadata["sot"]`.
         question: What was asked.
     """
-    asked = clean(fit(one_line(question), TOOLTIP_LETTERS))
     lines = [_line("th", COLUMNS), *(_line("td", _cells(row)) for row in read_timeline(sot).rows)]
-    return (
-        '<!doctype html>\n<html lang="en">\n<meta charset="utf-8">\n<meta name="color-scheme" content="light dark">\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{asked}</title>\n<style>{style(PAGE_STYLE)}</style>\n<h1>{asked}</h1>\n"
-        f'<div class="wide">{timeline_svg(sot, "Timeline")}</div>\n'
-        f'<div class="wide"><table>\n{"".join(lines)}</table></div>\n</html>\n'
-    )
+    picture = f'<div class="wide">{timeline_svg(sot, "Timeline")}</div>\n'
+    table = f'<div class="wide"><table>\n{"".join(lines)}</table></div>\n'
+    return page(fit(one_line(question), TOOLTIP_LETTERS), TABLE_STYLE, picture + table)
 
 
 def _totals(sot: dict[str, Any]) -> str:

@@ -21,7 +21,8 @@ STYLE = """
 .win { fill: $call }
 .tie { fill: $dim }
 .lose { fill: $retry }
-.interval { stroke: $ink; stroke-width: 1.5 }
+.edge { stroke: $page; stroke-width: 4 }
+.interval { stroke: $ink; stroke-width: 2 }
 """
 
 
@@ -82,7 +83,8 @@ def _verdicts(verdicts: Mapping[str, Any], top: float) -> Iterator[svg.Element]:
             middle = y + 6 + 10 * place
             width = _x(outcomes[name]["share"]) - LEFT
             yield svg.Rect(x=LEFT, y=middle - 4, width=round(width, 1), height=8, class_=[name])
-            yield svg.Line(x1=_x(low), x2=_x(high), y1=middle, y2=middle, class_=["interval"])
+            for kind in ("edge", "interval"):  # a line on a bar is seen by what is around it
+                yield svg.Line(x1=_x(low), x2=_x(high), y1=middle, y2=middle, class_=[kind])
             yield text(FIGURES + 80 * place, y + 20, f"{outcomes[name]['share']:.0%} ({outcomes[name]['count']})")
 
 

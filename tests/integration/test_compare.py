@@ -1,13 +1,17 @@
 """`sot-graph compare` with real clients: failures, a kill half-way, a judge on a server."""
 
 import json
+import os
 import signal
 import subprocess
 import time
 from pathlib import Path
+from typing import Any
+
+import pytest
 
 from sot_graph.judge import ASPECTS
-from tests.fake_openai import Asked, FakeOpenAI, Reply, usual
+from tests.fake_openai import TITLES, Asked, FakeOpenAI, Reply, usual
 from tests.integration.test_cli import command, environment
 
 QUESTIONS = [f"Why is number {number} as it is?" for number in range(6)]
@@ -97,6 +101,62 @@ def test_what_failed_is_told_and_asked_again(server: FakeOpenAI, tmp_path: Path)
     del server.asked[:]
     assert run(*arguments(server, file)).returncode == 0
     assert len(server.of_stage("direct")) == 1
+
+
+def test_an_answer_that_lacks_points_is_a_failure(server: FakeOpenAI, tmp_path: Path) -> None:
+    """It is told, left out of the figures, not judged, and asked again."""
+    file = tmp_path / "questions.jsonl"
+    server.script = lambda asked: (
+        Reply(status=400, message="No rooms")
+        if QUESTIONS[0] in asked.prompt and asked.title == TITLES[1]
+        else usual(asked)
+    )
+    judge = ["--judge", "demo"]
+    done = run(*arguments(server, file), *judge)
+    assert done.returncode == 1
+    words = " ".join(done.stderr.split())
+    assert "by an outline: 1 of 4 points could not be written: OpenAI" in words
+    assert "1 of 6 questions failed" in done.stdout
+    failed = results(file)[0]
+    assert "regular sleep hours" in str(failed["sot"]["text"])
+    assert failed["verdicts"] == {}
+    server.script = usual
+    del server.asked[:]
+    done = run(*arguments(server, file), *judge)
+    assert done.returncode == 0, done.stderr
+    assert [asked.prompt for asked in server.of_stage("direct")] == [QUESTIONS[0]]
+    assert all(each["verdicts"] for each in results(file))
+
+
+def test_a_server_that_is_not_there_ends_the_run(tmp_path: Path, server: FakeOpenAI) -> None:
+    file = tmp_path / "questions.jsonl"
+    server.script = lambda _: Reply(status=401, message="Wrong key")
+    done = run(*arguments(server, file))
+    assert done.returncode == 1
+    assert "stopped, because 3 questions in a row got no answer" in done.stderr.splitlines()[-1]
+    assert len(server.asked) == 6, "two ways of three questions"
+
+
+@pytest.mark.parametrize("place", [{"PYTHONIOENCODING": "cp1252"}, {"LC_ALL": "C", "PYTHONUTF8": "0"}])
+def test_the_figures_are_printed_in_any_encoding(server: FakeOpenAI, tmp_path: Path, place: dict[str, str]) -> None:
+    line = command(*arguments(server, tmp_path / "questions.jsonl"))
+    done = subprocess.run(line, capture_output=True, timeout=60, check=False, env=environment(**place))
+    assert done.returncode == 0, done.stderr
+    assert " → " in done.stdout.decode("utf-8")
+
+
+@pytest.mark.parametrize("closed", [False, True])
+def test_a_full_disk_or_a_closed_pipe_costs_no_summary(server: FakeOpenAI, tmp_path: Path, *, closed: bool) -> None:
+    line = command(*arguments(server, tmp_path / "questions.jsonl"))
+    read, output = os.pipe()
+    os.close(read)
+    with os.fdopen(output, "wb") as pipe, Path("/dev/full").open("wb") as full:
+        place: Any = {"stdout": pipe if closed else full, "stderr": subprocess.PIPE, "env": environment()}
+        done = subprocess.run(line, **place, text=True, timeout=60, check=False)
+    assert done.returncode == 1
+    error = "BrokenPipeError" if closed else "OSError"
+    assert done.stderr.splitlines()[-1].startswith(f"sot-graph: standard output could not be written: {error}")
+    assert json.loads((tmp_path / "out" / "summary.json").read_text())["questions"] == 6
 
 
 def test_a_judge_on_a_server_is_asked_in_both_orders(server: FakeOpenAI, tmp_path: Path) -> None:

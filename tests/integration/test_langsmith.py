@@ -87,6 +87,15 @@ def test_a_verdict_that_turns_with_the_order_is_a_tie(
     assert scores == {"0.50"} if likes == "first" else scores & {"0.00", "1.00"}
 
 
+def test_the_demo_judges_too(
+    experiment: dict[str, Any], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sot_graph.demo.time.sleep", lambda _seconds: None)
+    monkeypatch.setattr(sys, "argv", ["langsmith_experiment.py", "--judge", "demo"])
+    experiment["main"]()
+    assert "overall?" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("online", [False, True])
 def test_a_question_that_fails_is_left_out(
     api: Api,

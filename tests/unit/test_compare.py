@@ -2,6 +2,7 @@
 
 import json
 import re
+from html.parser import HTMLParser
 from io import StringIO
 from pathlib import Path
 from typing import Any, ClassVar
@@ -10,26 +11,43 @@ from xml.etree import ElementTree as ET
 import pytest
 from langchain_core.messages import AIMessageChunk
 from langchain_core.outputs import ChatGenerationChunk
+from rich.cells import cell_len
 from rich.console import Console
 from typer.testing import CliRunner
 
 from sot_graph import DemoChatModel, cli_compare, create_sot_graph, terminal
+from sot_graph.answers import answers_html
 from sot_graph.cli import app
 from sot_graph.compare import (
     Answer,
     Comparison,
     Question,
+    ask,
     compare,
     is_answered,
+    leave_newest,
     plain_graph,
     read_questions,
     read_results,
+    write_result,
 )
+from sot_graph.expand import YOUR_POINT
 from sot_graph.judge import ASPECTS, Verdict
 from sot_graph.plot import summary_svg
-from sot_graph.summary import Prices, markdown, spread, summarize_comparisons, time_rows, verdict_rows
+from sot_graph.summary import (
+    Prices,
+    fitting,
+    markdown,
+    notes,
+    problems,
+    spread,
+    summarize_comparisons,
+    time_rows,
+    verdict_rows,
+)
 
 QUICK = DemoChatModel(first_token=0, tokens_per_second=0)
+PACED = DemoChatModel._paced  # noqa: SLF001 - the way in for a fault
 QUESTIONS = ["How do bees find their way home?", "What should a small town do against floods?", "What is 17 * 23?"]
 
 
@@ -60,7 +78,6 @@ def answer(seconds: float, **more: Any) -> Answer:
         usage={"input_tokens": 100, "output_tokens": 200, "total_tokens": 300},
         calls=1,
         points=5,
-        failed=0,
         error=None,
     )
     return {**usual, **more}  # type: ignore[typeddict-item]
@@ -73,8 +90,13 @@ def result(
     return Comparison(question="?", category=category, settings={}, plain=plain, sot=sot, verdicts=verdicts)
 
 
-def said(judge: str, outcome: str, error: str | None = None) -> Verdict:
-    return Verdict(judge=judge, outcomes=dict.fromkeys(ASPECTS, outcome), turned=[], reasons=[], error=error)
+def said(judge: str, outcome: str, error: str | None = None, turned: tuple[str, ...] = ()) -> Verdict:
+    outcomes = dict.fromkeys(ASPECTS, outcome)
+    return Verdict(judge=judge, outcomes=outcomes, turned=[*turned], reasons=["Because.", "So."], error=error)
+
+
+def summary_in(folder: Path) -> Any:
+    return json.loads((folder / "summary.json").read_text())
 
 
 @pytest.mark.parametrize("at_once", [False, True])
@@ -128,9 +150,9 @@ def test_any_file_of_json_lines_can_be_read(tmp_path: Path) -> None:
     assert list(json.loads((tmp_path / "out" / "summary.json").read_text())["categories"]) == ["new"]
 
 
-def test_a_question_that_comes_twice_is_asked_once() -> None:
+def test_a_question_that_comes_twice_is_asked_once_and_keeps_its_category() -> None:
     lines = ['{"question": "a", "category": 1}', "", '{"question": "a"}', '{"question": "b", "id": 3}']
-    assert read_questions(lines) == [{"question": "a", "category": None}, {"question": "b", "category": None}]
+    assert read_questions(lines) == [{"question": "a", "category": "1"}, {"question": "b", "category": None}]
 
 
 @pytest.mark.parametrize(
@@ -141,6 +163,7 @@ def test_a_question_that_comes_twice_is_asked_once() -> None:
         ([" "], "the question is blank"),
         (["--file", "nowhere.jsonl"], "--file nowhere.jsonl cannot be read"),
         (["Why?", "--price-in", "1"], "both prices"),
+        (["Why?", "--price-cached", "1"], "both prices"),
         (["Why?", "--price-in", "-1", "--price-out", "1"], "price-in"),
         (["Why?", "--model", "nobody:knows"], "nobody"),
         (["Why?", "--judge", "nobody:knows"], "nobody"),
@@ -160,6 +183,7 @@ def test_wrong_use_is_one_line_and_asks_no_model(
 def test_one_question_shows_both_answers_and_the_figures() -> None:
     done = run(QUESTIONS[0], "--price-in", 1, "--price-out", 10, "--judge", "demo")
     assert done.exit_code == 0, done.stderr
+    assert done.stdout.startswith(QUESTIONS[0])
     assert "one plain call" in done.stdout
     assert "by an outline" in done.stdout
     assert "speed-up" in done.stdout
@@ -175,10 +199,11 @@ def test_a_file_makes_results_and_a_summary_by_category(file: Path, tmp_path: Pa
     done = run("--file", file, "--judge", "demo", "--output", folder, "--concurrency", 2)
     assert done.exit_code == 0, done.stderr
     assert sorted(path.name for path in folder.iterdir()) == [
-        *("results.jsonl", "summary.json", "summary.md", "summary.svg")
+        *("answers.html", "results.jsonl", "summary.json", "summary.md", "summary.svg")
     ]
-    assert set(read_results(folder / "results.jsonl")) == set(QUESTIONS)
-    summary = json.loads((folder / "summary.json").read_text())
+    assert list(read_results(folder / "results.jsonl")) == QUESTIONS
+    assert len((folder / "results.jsonl").read_text().splitlines()) == 3, "a line for each, whatever a judge added"
+    summary = summary_in(folder)
     questions = {name: group["questions"] for name, group in summary["categories"].items()}
     assert (summary["all"]["questions"], questions) == (3, {"kind 0": 2, "kind 1": 1})
     assert summary["all"]["direct"] == 1
@@ -186,7 +211,34 @@ def test_a_file_makes_results_and_a_summary_by_category(file: Path, tmp_path: Pa
     assert sum(each["count"] for each in summary["verdicts"]["overall"].values()) == 3
     assert "| kind 1 | 1 |" in (folder / "summary.md").read_text()
     assert "kind 0" in done.stdout
-    assert "1 of 3 answers of the graph are direct" in " ".join(done.stdout.split())
+    words = " ".join(done.stdout.split())
+    assert "1 of 3 answers of the graph are direct" in words
+    for told in (words, (folder / "summary.md").read_text()):
+        assert "Asked with: model demo, max_points 10, at_once False, lead False." in told
+        assert "Judge: demo, on the answers to 3 of 3 questions." in told
+    settings = {"model": "demo", "base_url": None, "max_points": 10, "at_once": False, "lead": False}
+    assert summary["settings"] == settings
+    assert (summary["judge"], summary["judged"], list(summary["turned"])) == ("demo", 3, list(ASPECTS))
+
+
+def test_one_question_more_does_not_push_the_others_out_of_the_summary(file: Path, tmp_path: Path) -> None:
+    run("--file", file, "--output", tmp_path)
+    done = run(QUESTIONS[0], "--output", tmp_path)
+    assert done.exit_code == 0, done.stderr
+    summary = summary_in(tmp_path)
+    assert summary["all"]["questions"] == 3
+    assert summary["categories"]["kind 0"]["questions"] == 2, "also where it comes without its category"
+    assert (tmp_path / "answers.html").read_text().count("<article>") == 3
+    assert "one plain call" in done.stdout
+    assert "kind 1" not in done.stdout
+
+
+def test_an_opening_can_be_compared_too(tmp_path: Path) -> None:
+    done = run(QUESTIONS[0], "--lead", "--output", tmp_path)
+    assert done.exit_code == 0, done.stderr
+    (told,) = read_results(tmp_path / "results.jsonl").values()
+    assert (told["sot"]["calls"], told["settings"]["lead"]) == (told["sot"]["points"] + 2, True)
+    assert "lead True" in done.stdout
 
 
 def test_what_is_there_is_not_asked_again(file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -200,13 +252,12 @@ def test_what_is_there_is_not_asked_again(file: Path, tmp_path: Path, monkeypatc
     monkeypatch.setattr(terminal, "DemoChatModel", lambda: Listening(first_token=0, tokens_per_second=0))
 
     assert run("--file", file).exit_code == 0
-    assert (asked, path.read_text()) == ([], answers)
+    assert (asked, path.read_text()) == ([], answers), "and half a line is gone"
 
     done = run("--file", file, "--judge", "demo")
     assert done.exit_code == 0, done.stderr
     assert len(asked) == 6, "each question in both orders, and no answer"
-    assert len(path.read_text().splitlines()) == 6
-    assert len(read_results(path)) == 3
+    assert len(path.read_text().splitlines()) == len(read_results(path)) == 3
 
     assert run("--file", file, "--judge", "demo").exit_code == 0
     assert len(asked) == 6
@@ -230,6 +281,43 @@ def test_results_of_other_settings_are_not_mixed(file: Path, tmp_path: Path) -> 
     assert "max_points 10" in " ".join(done.stderr.split())
 
 
+def full(*_: Any) -> None:
+    msg = "full"
+    raise OSError(msg)
+
+
+def test_reading_takes_nothing_away_and_writing_begins_a_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A second process may be at work on the file."""
+    path = tmp_path / "results.jsonl"
+    older, newer = result(answer(2.0), answer(1.0), "a"), result(answer(4.0), answer(1.0))
+    write_result(older, path)
+    with path.open("a") as file:
+        file.write('{"question": "half a li')
+    before = path.read_text()
+    assert read_results(path) == {"?": older}
+    assert path.read_text() == before
+    write_result(newer, path)
+    assert path.read_text() == f"{before}\n{json.dumps(newer)}\n"
+    with monkeypatch.context() as broken:
+        broken.setattr(Path, "replace", full)
+        with pytest.raises(OSError, match="full"):
+            leave_newest(path, [])
+    assert path.read_text() == f"{before}\n{json.dumps(newer)}\n", "until the last step nothing is lost"
+    (told,) = leave_newest(path, [])
+    assert told == {**newer, "category": "a"}, "a category is kept"
+    assert path.read_text() == json.dumps(told) + "\n"
+    assert [each.name for each in tmp_path.iterdir()] == ["results.jsonl"]
+
+
+def test_results_stand_in_the_order_of_the_questions(tmp_path: Path) -> None:
+    """Whichever was answered first; those of another file before them."""
+    path = tmp_path / "results.jsonl"
+    for question in ("c", "b", "other", "a"):
+        write_result({**result(answer(2.0), answer(1.0)), "question": question}, path)
+    told = leave_newest(path, [Question(question=each, category=None) for each in "abc"])
+    assert [each["question"] for each in told] == list(read_results(path)) == ["other", "a", "b", "c"]
+
+
 @pytest.mark.parametrize("line", ["nonsense", "[]", '{"question": "of another make"}'])
 def test_a_file_of_something_else_is_not_written_to(file: Path, tmp_path: Path, line: str) -> None:
     path = tmp_path / "out" / "results.jsonl"
@@ -245,9 +333,10 @@ def test_texts_that_nobody_can_store_are_stored(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setattr(DemoChatModel, "_paced", odd_pieces)
     path = tmp_path / "questions.jsonl"
     path.write_text('{"question": "What is \\ud800?", "category": "\\udfff"}')
-    for _ in range(2):
-        done = run("--file", path, "--output", tmp_path / "out")
-        assert done.exit_code == 0, done.stderr
+    for asked in (["--file", path], ["What is \udc80?"]):
+        for _ in range(2):
+            done = run(*asked, "--output", tmp_path / "out")
+            assert done.exit_code == 0, done.stderr
     (told,) = read_results(tmp_path / "out" / "results.jsonl").values()
     assert told["plain"]["text"] == "odd \ufffd text"
     assert told["question"] == "What is \ufffd?"
@@ -281,7 +370,187 @@ def test_verdicts_are_counted_with_their_intervals() -> None:
     assert {name: each["count"] for name, each in overall.items()} == {"win": 5, "tie": 3, "lose": 2}
     assert overall["win"]["share"] == 0.5
     assert overall["win"]["interval"] == pytest.approx([0.2366, 0.7634], abs=1e-4)
-    assert verdict_rows(summary)[1] == ["overall", "50% (24% to 76%)", "30% (11% to 60%)", "20% (6% to 51%)"]
+    assert verdict_rows(summary)[1] == ["overall", "50% (24% to 76%)", "30% (11% to 60%)", "20% (6% to 51%)", "0"]
+
+
+def test_how_much_the_verdicts_rest_on_is_told() -> None:
+    results = [result(answer(2.0), answer(1.0)) for _ in range(4)]
+    for each, verdict in zip(
+        results, [said("j", "tie", turned=("overall", "depth")), said("j", "tie"), said("j", "", "lost")], strict=False
+    ):
+        each["verdicts"]["j"] = verdict
+    summary = summarize_comparisons(results)
+    assert (summary["judge"], summary["judged"]) == ("j", 2)
+    assert summary["turned"] == {**dict.fromkeys(ASPECTS, 0), "overall": 1, "depth": 1}
+    assert "Judge: j, on the answers to 2 of 4 questions." in notes(summary)
+    assert [row[-1] for row in verdict_rows(summary)] == ["turned", "1", "0", "0", "0", "0", "1"]
+
+
+def test_what_a_cache_gave_has_a_price_of_its_own() -> None:
+    read = {**usage(), "input_token_details": {"cache_read": 60}}
+    costs = [
+        Prices(10.0, 100.0, cached).cost(each)  # type: ignore[arg-type]
+        for each in (usage(), read)
+        for cached in (None, 1.0)
+    ]
+    assert costs == [0.021, 0.021, 0.021, (40 * 10 + 60 * 1 + 200 * 100) / 1e6]
+    assert cli_compare._prices(10.0, 100.0, 1.0) == Prices(10.0, 100.0, 1.0)  # noqa: SLF001 - no demo has a cache
+
+
+async def test_an_answer_with_points_missing_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    refuse(monkeypatch, f"{YOUR_POINT} 2: ", f"{YOUR_POINT} 3: ")
+    told = await ask(create_sot_graph(QUICK, on_error="keep"), QUESTIONS[0])
+    assert told["error"] == f"2 of {told['points']} points could not be written: ValueError: wrong key\nat all"
+    assert told["text"]
+    assert not is_answered(result(answer(1.0), told))
+    assert problems([result(answer(1.0), told)], None)[0].startswith(
+        f"'?', by an outline: 2 of {told['points']} points"
+    )
+
+
+def test_a_problem_is_one_line_whatever_the_error() -> None:
+    each = result(answer(1.0, error="ValidationError: 2 errors\n  depth\n\x1b[2J" + "more " * 999), answer(1.0))
+    each["question"] = "Why\nis it so? " * 20
+    (told,) = problems([each], None)
+    assert "one plain call: ValidationError: 2 errors depth [2Jmore" in told
+    assert "\n" not in told
+    assert len(told) < 300
+
+
+def test_a_category_is_no_markup_in_the_summary() -> None:
+    names = ["<img src=x onerror=alert(1)>", "a|b\nc", "\u202eturned"]
+    results = [result(answer(2.0), answer(1.0), name, "win", "<i>j</i>") for name in names]
+    told = markdown(summarize_comparisons(results))
+    assert "Judge: &lt;i&gt;j&lt;/i&gt;, on" in told
+    assert "| &lt;img src=x onerror=alert(1)&gt; | 1 |" in told
+    assert "| a\\|b c | 1 |" in told
+    assert "| turned | 1 |" in told
+
+
+class Page(HTMLParser):
+    """What a browser makes of a page: its tags, and its texts by class."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.texts: list[str] = []
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attrs: Any) -> None:
+        del attrs
+        self.tags.append(tag)
+
+    def handle_data(self, data: str) -> None:
+        self.texts.append(data)
+
+
+def test_the_answers_are_a_page_to_read() -> None:
+    odd = "  1. <script>alert(1)</script>\n\n\tit & </div> \x1b\ud800 睡眠"
+    verdict = said("j at <b>", "tie", turned=("depth",))
+    one, other = result(answer(2.0, text=odd), answer(1.0), "<i>kind</i>"), result(answer(1.0, error="lost"), answer(1))
+    one["question"] = "Why <a>\nthen?"
+    one["verdicts"] = {"j": verdict, "k": said("k", "win")}
+    page = answers_html([one, other], "j")
+    page.encode("utf-8")
+    told = Page(page)
+    assert not {"script", "i", "a"} & set(told.tags)
+    assert (told.tags.count("article"), told.tags.count("li")) == (2, len(ASPECTS))
+    for text in (odd.replace("\x1b\ud800", ""), "Why <a>\nthen?", "<i>kind</i>", "lost", "SoT first: Because."):
+        assert text in told.texts
+    assert "2.0 s · first text after 0.5 s" in page
+    words = " ".join("".join(told.texts).split())
+    assert "depth tie (turned with the order)" in words
+    assert "overall win" not in words, "another judge's"
+    assert all(
+        each in page
+        for each in ("prefers-color-scheme: dark", "pre-wrap", "max-width: 45rem", "viewport", 'dir="auto"')
+    )
+    assert "<article>" not in answers_html([])
+
+
+def test_files_come_first_and_figures_in_any_encoding(
+    file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done = CliRunner(charset="cp1252").invoke(app, ["compare", "--file", str(file), "--output", str(tmp_path)])
+    assert done.exit_code == 0, done.stderr
+    assert " → " in done.stdout_bytes.decode("utf-8")
+
+    def broken(_: str) -> None:
+        raise BrokenPipeError(32, "Broken pipe")
+
+    monkeypatch.setattr(cli_compare, "write", broken)
+    done = run("--file", file, "--output", tmp_path / "out")
+    assert done.exit_code == 1
+    assert done.stderr.splitlines()[-1].startswith("sot-graph: standard output could not be written: BrokenPipeError")
+    assert summary_in(tmp_path / "out")["all"]["questions"] == 3
+
+
+def test_a_judge_of_a_server_is_told_from_another_of_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cli_compare, "choose_model", lambda *_: QUICK)
+    for place in ("a", "b"):
+        done = run(QUESTIONS[0], "--judge", "j", "--judge-url", f"http://me:top-secret-1@{place}", "--output", tmp_path)
+        assert done.exit_code == 0, done.stderr
+    (told,) = read_results(tmp_path / "results.jsonl").values()
+    assert list(told["verdicts"]) == ["j at http://***@a", "j at http://***@b"]
+    assert summary_in(tmp_path)["judge"] == "j at http://***@b"
+
+
+def nine_questions(folder: Path) -> Path:
+    path = folder / "questions.jsonl"
+    path.write_text("\n".join(json.dumps({"question": f"Why {i}?"}) for i in range(9)))
+    return path
+
+
+def refuse(monkeypatch: pytest.MonkeyPatch, *parts: str) -> None:
+    """Have the demo fail where its prompt has one of these parts."""
+
+    def paced(model: DemoChatModel, messages: Any, kwargs: Any) -> Any:
+        if any(part in messages[-1].text for part in parts):
+            msg = "wrong key\nat all"
+            raise ValueError(msg)
+        return PACED(model, messages, kwargs)
+
+    monkeypatch.setattr(DemoChatModel, "_paced", paced)
+
+
+@pytest.mark.parametrize("concurrency", [1, 2])
+def test_where_nobody_answers_not_everything_is_asked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, concurrency: int
+) -> None:
+    refuse(monkeypatch, "Why")
+    arguments = ("--file", nine_questions(tmp_path), "--output", tmp_path, "--concurrency", concurrency)
+    done = run(*arguments)
+    assert done.exit_code == 1
+    told = done.stderr.splitlines()[-1]
+    assert told.startswith("sot-graph: stopped, because 3 questions in a row got no answer ('Why ")
+    assert "ValueError: wrong key at all). Mend that;" in told
+    left = 9 - summary_in(tmp_path)["questions"]
+    assert 9 - 3 - (concurrency - 1) <= left <= 6
+    assert f"goes on with the {left} that are left" in told
+    refuse(monkeypatch)
+    assert run(*arguments).exit_code == 0
+    assert summary_in(tmp_path)["all"]["questions"] == 9
+
+
+def test_questions_that_always_fail_do_not_keep_the_others_from_being_asked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refuse(monkeypatch, "Why 0", "Why 1", "Why 2", "Why 4")
+    for answered in (None, 5):
+        done = run("--file", nine_questions(tmp_path), "--output", tmp_path)
+        assert done.exit_code == 1
+        group = summary_in(tmp_path)["all"]
+        assert (group and group["questions"]) == answered
+
+
+def test_failures_between_answers_end_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    refuse(monkeypatch, "Why 1", "Why 2", "Why 4", "Why 5", "Why 8")
+    done = run("--file", nine_questions(tmp_path), "--output", tmp_path)
+    assert done.exit_code == 1
+    *_, third, more = done.stderr.splitlines()
+    assert third == "'Why 2?', one plain call: ValueError: wrong key at all"
+    assert more == "and 7 more, which are in the results."
+    assert summary_in(tmp_path)["all"]["questions"] == 4
 
 
 def test_verdicts_of_two_judges_are_not_mixed() -> None:
@@ -314,16 +583,63 @@ def test_no_key_is_in_the_results(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert "top-secret-1" not in (tmp_path / "results.jsonl").read_text() + done.stdout + done.stderr
 
 
-@pytest.mark.parametrize(("columns", "quartiles"), [(80, False), (120, True)])
-def test_figures_are_never_cut_off(monkeypatch: pytest.MonkeyPatch, columns: int, *, quartiles: bool) -> None:
+NAMES = ["counterfactual", "a\nname " * 10, "睡眠" * 40, "<b>|</b>\u202e", None]
+
+
+def many() -> dict[str, Any]:
+    """A summary of figures as they come from real models."""
+    usages = [{"input_tokens": i * 1000, "output_tokens": 140, "total_tokens": i * 1000 + 140} for i in (1, 10)]
+    results = [
+        result(
+            answer(120.9 + i, text="a" * 1140, usage=usages[0]), answer(10.3 + i, usage=usages[1]), NAMES[i % 5], "win"
+        )
+        for i in range(40)
+    ]
+    return summarize_comparisons(results, Prices(1, 10))
+
+
+@pytest.mark.parametrize(("columns", "quartiles"), [(60, False), (80, False), (200, True)])
+def test_figures_are_never_cut_off(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], columns: int, *, quartiles: bool
+) -> None:
     console = Console(file=StringIO(), force_terminal=True, width=columns, color_system=None)
     monkeypatch.setattr(cli_compare, "Console", lambda **_: console)
-    results = [result(answer(20.9 + i, points=0), answer(10.3 + i / 2), f"kind {i % 4}", "win") for i in range(40)]
-    cli_compare._show(results, Prices(1, 10), "j", None)  # noqa: SLF001 - a terminal of a width that is known
-    told = console.file.getvalue()  # type: ignore[attr-defined]
-    assert "…" not in told
-    assert "0.00210 → 0.00210" in told
+    summary = many()
+    cli_compare._print([], summary)  # noqa: SLF001 - a terminal of a width that is known
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(cell_len, lines)) <= columns
+    told = "\n".join(lines)
+    rows = [*time_rows(summary, quartiles=quartiles)[1:], *verdict_rows(summary, intervals=quartiles)]
+    for cell in (cell for row in rows for cell in row[1:]):
+        assert cell in told
+    assert "1,140 → 10,140" in told
     assert bool(re.search(r"\d \(\d+\.\d-\d+\.\d\)", told)) == quartiles
+    assert len([line for line in lines if line.startswith("counterfa")]) == (1 if quartiles else 2)
+
+
+def test_as_many_tables_as_are_needed_show_each_figure_once() -> None:
+    rows = time_rows(many(), quartiles=False)
+    for width in range(40, 200):
+        tables = fitting([rows], width)
+        assert [cell for table in tables for cell in table[1][1:]] == rows[1][1:]
+        assert {len(table) for table in tables} == {len(rows)}
+
+
+def test_a_question_shows_its_figures_whole_on_any_terminal(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    console = Console(file=StringIO(), force_terminal=True, width=80, color_system=None)
+    monkeypatch.setattr(cli_compare, "Console", lambda **_: console)
+    each = result(answer(123.4), answer(10.3, error="lost", usage={**usage(), "total_tokens": 12_190}))
+    cli_compare._print([each], summarize_comparisons([each]))  # noqa: SLF001 - the same
+    told = capsys.readouterr().out
+    assert "lost" in told
+    words = " ".join(re.sub("[│╭╮╰╯─]", " ", told).split())
+    assert all(figure in words for figure in ("123.4 s", "300 tokens", "12,190", "4 characters"))
+
+
+def usage() -> dict[str, int]:
+    return {"input_tokens": 100, "output_tokens": 200, "total_tokens": 300}
 
 
 def test_what_nobody_told_is_not_counted() -> None:
@@ -331,6 +647,7 @@ def test_what_nobody_told_is_not_counted() -> None:
     summary = summarize_comparisons([result(unknown, unknown)], Prices(1, 1))
     assert summary["all"]["sot"]["tokens"] is None
     assert time_rows(summary)[1][-1] == "? → ?"
+    assert summary["all"]["sot"]["characters"]["median"] == 4
     assert spread([]) is None
     assert spread([None, 3.0]) == {"median": 3.0, "low": 3.0, "high": 3.0}
 
@@ -343,7 +660,8 @@ def test_the_plot_is_well_formed_and_stays_within_its_frame(*, judged: bool) -> 
     width, height = float(root.attrib["width"]), float(root.attrib["height"])
     assert "prefers-color-scheme: dark" in "".join(root.itertext())
     assert len(root.findall(".//{*}circle")) == 4, "all of them, and three categories"
-    assert len([each for each in root.findall(".//{*}line") if each.get("class") == "interval"]) == 18 * judged
+    lines = [each.get("class") for each in root.findall(".//{*}line")]
+    assert "".join(str(each)[0] for each in lines if each in {"edge", "interval"}) == "ei" * 18 * judged, "an edge each"
     for each in root.iter():
         for key, most in (("x", width), ("cx", width), ("x2", width), ("y", height), ("cy", height), ("y2", height)):
             assert 0 <= float(each.get(key, 0)) <= most

@@ -1,0 +1,72 @@
+"""Both answers to each question beside each other, as a page to read."""
+
+from collections.abc import Iterable
+
+from sot_graph.compare import Answer, Comparison
+from sot_graph.drawing import clean, page
+from sot_graph.judge import Verdict
+from sot_graph.summary import in_words, taken
+
+STYLE = """
+body { max-width: 80rem }
+article { border-top: 1px solid $grid; margin-top: 2rem }
+h2 { font-size: 1.15rem; margin-bottom: 0 }
+h3 { font-size: 1rem; margin-bottom: 0 }
+h2, .kept { overflow-wrap: anywhere; white-space: pre-wrap }
+.dim { color: $dim; font-size: 13px; margin: 0 0 .6rem }
+.failed { color: $failed }
+.pair { display: grid; gap: 0 2.5rem; grid-template-columns: 1fr 1fr }
+.pair > * { min-width: 0 }
+.verdict { display: flex; flex-wrap: wrap; gap: 0 1.5rem; list-style: none; padding: 0 }
+@media (max-width: 45rem) { .pair { grid-template-columns: 1fr } }
+"""
+
+
+def answers_html(results: Iterable[Comparison], judge: str | None = None) -> str:
+    """Set answers into a page, with what each took.
+
+    Args:
+        results: What was compared.
+        judge: Whose verdicts to tell.
+    """
+    results = list(results)
+    asked = f'<p class="dim">{clean(in_words(results[0]["settings"]))}</p>\n' if results else ""
+    articles = (_article(result, result["verdicts"].get(judge or "")) for result in results)
+    return page("Answers by an outline beside plain ones", STYLE, asked + "".join(articles))
+
+
+def _article(result: Comparison, verdict: Verdict | None) -> str:
+    category = "" if result["category"] is None else _told("p", "dim", result["category"])
+    return (
+        f"<article>\n{_told('h2', '', result['question'])}{category}"
+        f'<div class="pair">\n{_column("one plain call", result["plain"])}'
+        f"{_column('by an outline', result['sot'])}</div>\n"
+        f"{_verdict(verdict) if verdict else ''}</article>\n"
+    )
+
+
+def _column(name: str, answer: Answer) -> str:
+    error = _told("p", "kept failed", answer["error"]) if answer["error"] else ""
+    text = _told("div", "kept", answer["text"])
+    return f"<div>\n<h3>{name}</h3>\n{_told('p', 'dim', taken(answer))}{text}{error}</div>\n"
+
+
+def _verdict(verdict: Verdict) -> str:
+    """What the judge said, by aspect and in its own words."""
+    head = f"<h3>the answer by an outline, judged by {clean(verdict['judge'])}</h3>\n"
+    if verdict["error"]:
+        return head + _told("p", "kept failed", verdict["error"])
+    outcomes = "".join(
+        f"<li>{aspect} <b>{outcome}</b>{' (turned with the order)' if aspect in verdict['turned'] else ''}</li>\n"
+        for aspect, outcome in verdict["outcomes"].items()
+    )
+    reasons = (
+        _told("p", "kept", f"{order} first: {reason}")
+        for order, reason in zip(("SoT", "plain"), verdict["reasons"], strict=False)
+    )
+    return f'{head}<ul class="verdict">\n{outcomes}</ul>\n{"".join(reasons)}'
+
+
+def _told(tag: str, kind: str, words: str) -> str:
+    """A text as it is, in the direction of its own script."""
+    return f'<{tag} class="{kind}" dir="auto">{clean(words)}</{tag}>\n'
