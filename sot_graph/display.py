@@ -1,5 +1,6 @@
 """How the command line shows an answer that is being written."""
 
+import errno
 import sys
 import unicodedata
 from collections.abc import Iterator
@@ -204,6 +205,8 @@ def live(view: Progress, console: Console) -> Iterator[None]:
 
 def write(text: str) -> None:
     """Write to standard output, in UTF-8 whatever the locale."""
+    if sys.stdout is None:  # Python's sign of a closed one
+        raise OSError(errno.EBADF, "standard output is closed")
     sys.stdout.buffer.write(text.encode("utf-8", "replace"))
     sys.stdout.buffer.flush()
 

@@ -142,6 +142,16 @@ def test_a_full_disk_is_one_readable_line(server: FakeOpenAI) -> None:
     assert len(done.stderr.splitlines()) == 1, done.stderr
 
 
+@pytest.mark.parametrize("line", [["ask", QUESTION], ["compare", QUESTION], ["draw"]], ids=" ".join)
+def test_closed_output_is_one_readable_line(line: list[str]) -> None:
+    more = [] if line == ["draw"] else ["--model", "demo"]
+    closed = ["sh", "-c", 'exec "$@" >&-', "sh", *command(*line, *more)]
+    done = subprocess.run(closed, stderr=subprocess.PIPE, text=True, check=False, timeout=60, env=environment())
+    assert done.returncode == 1
+    (told,) = done.stderr.splitlines()
+    assert "standard output is closed" in told
+
+
 def test_ctrl_c_ends_at_once_and_ends_the_calls(server: FakeOpenAI) -> None:
     server.script = lambda asked: usual(asked) if asked.stage == "skeleton" else Reply("Late.", first_token=30)
     process = subprocess.Popen(
