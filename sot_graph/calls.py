@@ -19,10 +19,9 @@ from langgraph.constants import TAG_NOSTREAM
 from langgraph.types import RetryPolicy
 
 from sot_graph.errors import ReplyError
-from sot_graph.listeners import ambient, unheard_by
+from sot_graph.listeners import ambient
 from sot_graph.safety import storable
 from sot_graph.tracing import call_metadata, call_tags
-from sot_graph.usage import Meter
 
 # Providers name the reason why a reply ended differently; a whole reply has one of these.
 END_KEYS = ("finish_reason", "stop_reason", "stopReason", "done_reason", "status")
@@ -178,12 +177,8 @@ def call_config(config: RunnableConfig, stage: str, what: str, **told: str | int
 
 
 def inner_calls(config: RunnableConfig) -> AbstractContextManager[None]:
-    """Give a call's config to the calls within that get none, as those of a model around another one.
-
-    To a meter the model is one call, whatever it makes of it.
-    """
-    unnamed = cast("RunnableConfig", {key: value for key, value in config.items() if key != "run_name"})
-    return ambient(unheard_by(unnamed, lambda each: isinstance(each, Meter)))
+    """Give a call's config to the calls within that get none, as those of a model around another one."""
+    return ambient(cast("RunnableConfig", {key: value for key, value in config.items() if key != "run_name"}))
 
 
 def reply(

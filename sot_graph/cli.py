@@ -256,7 +256,7 @@ def main() -> NoReturn:
     except SystemExit as end:
         code = end.code
     except OSError as error:  # standard output is closed or full
-        errors.print(f"sot-graph: {error}", style="red", markup=False)
+        errors.print(f"sot-graph: {one_line(error)}", style="red", markup=False)
         code = 1
     unsent = ""
     try:

@@ -27,7 +27,7 @@ from sot_graph.safety import encodable, storable
 from sot_graph.skeleton import Skeleton
 from sot_graph.state import SotInput, SotOutput, SotState
 from sot_graph.streaming import stoppable
-from sot_graph.tracing import OWN_PART, OWN_PART_WITH_POINTS, Way, stamp
+from sot_graph.tracing import OWN_PART, OWN_PART_WITH_POINTS, Way, stamp, without_keys
 
 SotGraph = CompiledStateGraph[SotState, None, SotInput, SotOutput]
 
@@ -246,7 +246,8 @@ class _ReadAloud(SotGraph):
         is_fresh = not (given is None or isinstance(given, Command))
         config, reading = with_reading(config, modes, is_fresh=is_fresh, first=first, limit=limit)
         # At each run, because it would inherit the stamp of an agent, or of a graph of ours, around it.
-        return {**config, "metadata": {**(config.get("metadata") or {}), **stamp(self.name)}}, reading
+        metadata = {**(config.get("metadata") or {}), **stamp(self.name), **without_keys(config["configurable"])}
+        return {**config, "metadata": metadata}, reading
 
     def get_graph(self, config: RunnableConfig | None = None, *, xray: int | bool = False) -> Graph:
         return _without_handlers(super().get_graph(config, xray=xray))

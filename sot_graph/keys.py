@@ -17,7 +17,9 @@ from pydantic import SecretStr
 
 TOLD_HEADERS = frozenset({"accept", "content-type", "user-agent", "http-referer", "referer", "x-title"})
 """Those that hold no key."""
-_SECRET_NAME = re.compile(r"(?:^|[^a-z])(?:key|token|secret|password|authorization)$|apikey$", re.IGNORECASE)
+_WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
+_LAST_WORDS = frozenset({"key", "keys", "token", "auth", "pat", "pwd", "jwt"})
+_WORDS = ("apikey", "secret", "password", "passwd", "passphrase", "authorization", "credential", "credentials")
 _SHORTEST = 6
 """A shorter key is a placeholder, such as "none", and hiding it would garble other words."""
 _SHORTEST_IN_ENVIRONMENT = 16
@@ -27,8 +29,9 @@ _MOST_PARTS = 5_000
 
 
 def is_secret(name: str) -> bool:
-    """Whether what has that name is a key: a parameter (`api_key`), a header (`X-API-Key`), a variable."""
-    return _SECRET_NAME.search(name) is not None
+    """Whether what has that name is a key: a parameter (`apiKey`), a header (`X-API-Key`), a variable (`API_KEY`)."""
+    words = [word.lower() for word in _WORD.findall(name)]
+    return bool(words) and (words[-1] in _LAST_WORDS or any(word.endswith(_WORDS) for word in words))
 
 
 def secrets_of(*parts: object) -> list[str]:
@@ -89,10 +92,10 @@ def _parts(whole: object) -> Iterable[object]:
         return whole
     if isinstance(whole, partial | MethodType | FunctionType):
         return _referred(whole)
-    if _is_runnable(whole) or type(whole).__module__.startswith(("langchain", "langgraph")):
+    if isinstance(whole, Runnable) or type(whole).__module__.startswith(("langchain", "langgraph")):
         return _fields(whole)
     # Of an object of the caller's own only what it calls, not all that it may be connected with.
-    return filter(_is_runnable, _fields(whole))
+    return (each for each in _fields(whole) if isinstance(each, Runnable | list | tuple | Mapping))
 
 
 def _referred(function: partial[Any] | MethodType | FunctionType) -> Iterable[object]:
@@ -103,12 +106,15 @@ def _referred(function: partial[Any] | MethodType | FunctionType) -> Iterable[ob
         return [function.__func__, function.__self__]
     with suppress(ValueError):  # it may refer to what is not there yet
         names = getclosurevars(function)
-        return [*names.nonlocals.values(), *filter(_is_runnable, names.globals.values())]
+        own = (each for each in names.globals.values() if _is_of(function.__module__, each))
+        defaults = [*(function.__defaults__ or ()), *(function.__kwdefaults__ or {}).values()]
+        return [*names.nonlocals.values(), *defaults, *own]
     return []
 
 
-def _is_runnable(value: object) -> bool:
-    return isinstance(value, Runnable)
+def _is_of(module: str, value: object) -> bool:
+    """Whether a module's variable is something that is called there: a Runnable, or a function of its own."""
+    return isinstance(value, Runnable) or (isinstance(value, FunctionType) and value.__module__ == module)
 
 
 def _fields(owner: object) -> list[object]:

@@ -10,14 +10,14 @@ from langchain_core.outputs import ChatGeneration, LLMResult
 
 from sot_graph.keys import TOLD_HEADERS, is_secret
 
-_HIDDEN = "***"
+HIDDEN = "***"
 # Keys that no model of ours has told: a server may say back what it was sent, or a client name its URL. What has no
 # digit and is not long is a word: "bearer or basic authentication", "sk-learning".
 _IS_KEY = r"(?=[\w.~+/=-]*\d|[\w.~+/=-]{20})"
 _KEY = re.compile(
     rf"(?<=bearer ){_IS_KEY}[\w.~+/=-]+|(?<=basic ){_IS_KEY}[\w+/=]+|(?<=://)[^\s/@]+(?=@)"
     rf"|\b(?:sk-|gsk_|hf_|ghp_|xai-|pplx-|lsv2_|AIza){_IS_KEY}[\w-]+"
-    rf"|(?P<before>(?<![a-z])(?:api)?(?:key|token|secret|password)[\"']?\s?[=:]\s?[\"']?){_IS_KEY}[\w.~+/-]{{8,}}",
+    rf"|(?P<before>(?<![a-z])(?:api)?(?:key|token|secret|password)[\"']?\s?[=:]\s?[\"']?){_IS_KEY}[\w.~+/-]{{12,}}",
     re.IGNORECASE,
 )
 ERROR_LIMIT = 500
@@ -39,8 +39,9 @@ def storable(text: str) -> str:
 def hide(text: str, secrets: Iterable[str] = ()) -> str:
     """Take keys out of a text that people will read."""
     for secret in secrets:
-        text = text.replace(secret, _HIDDEN)
-    return _KEY.sub(rf"\g<before>{_HIDDEN}", text)
+        # What looks like a word may be a part of others: a header's "server" of "observer".
+        text = re.sub(rf"\b{secret}\b", HIDDEN, text) if secret.isalpha() else text.replace(secret, HIDDEN)
+    return _KEY.sub(rf"\g<before>{HIDDEN}", text)
 
 
 def hide_in(error: BaseException, secrets: Iterable[str] = ()) -> None:
@@ -98,6 +99,12 @@ class Hider(BaseCallbackHandler):
                 message = generation.message
                 message.response_metadata = self._told(message.response_metadata)
 
+    def on_chain_error(self, error: BaseException, **_kwargs: Any) -> None:
+        """Take keys out of an error of what else the caller has put into the graph."""
+        hide_in(error, self._secrets)
+
+    on_tool_error = on_retriever_error = on_chain_error
+
     def _told(self, value: Any, name: str = "") -> Any:
         """The same value without keys and without the values of headers; the very same object where it has none."""
         return _hidden(_without_named(value, name), self._secrets)
@@ -106,9 +113,9 @@ class Hider(BaseCallbackHandler):
 def _without_named(value: Any, name: str = "") -> Any:
     """The same value, with what is a key by its name hidden, and all headers that may be one."""
     if isinstance(value, str) and is_secret(name):
-        return _HIDDEN
+        return HIDDEN
     if isinstance(value, Mapping) and "header" in name.lower():
-        return {key: each if str(key).lower() in TOLD_HEADERS else _HIDDEN for key, each in value.items()}
+        return {key: each if str(key).lower() in TOLD_HEADERS else HIDDEN for key, each in value.items()}
     changed: Any = value
     if isinstance(value, Mapping):
         changed = {key: _without_named(each, str(key)) for key, each in value.items()}

@@ -72,8 +72,9 @@ class Stage(Runnable[Given, Written]):
         if reading is None:  # the graph was compiled anew, from its builder
             return self.run(input, self._heard(config, Meter(arrived)))
         with reading.places.sync if self.takes_place else nullcontext():
+            queued = time.time() - arrived
             reading.sleep(reading.pause_of(this_task()))
-            meter = Meter(arrived, reading.failed_attempts(call))
+            meter = Meter(arrived, reading.failed_attempts(call), queued)
             try:
                 return _abandonable(partial(self.run, input, self._heard(config, meter)), reading)
             except Exception as error:
@@ -92,8 +93,9 @@ class Stage(Runnable[Given, Written]):
         if reading is None:
             return await self.arun(input, self._heard(config, Meter(arrived)))
         async with reading.places.asyncio if self.takes_place else nullcontext():
+            queued = time.time() - arrived
             await asyncio.sleep(reading.pause_of(this_task()))
-            meter = Meter(arrived, reading.failed_attempts(call))
+            meter = Meter(arrived, reading.failed_attempts(call), queued)
             try:
                 return await self.arun(input, self._heard(config, meter))
             except Exception as error:

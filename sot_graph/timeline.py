@@ -152,7 +152,7 @@ def timeline_text(sot: dict[str, Any], width: int) -> Text:
     figures = _figures(run.rows)
     room = min(run.longest_title, width // 5)
     before = room + len("▸ 10 ") + 1
-    cells = max(width // 4, width - before - max(map(len, figures), default=0))
+    cells = max(1, width // 4, width - before - max(map(len, figures), default=0))
     lines = [Text(" " * before + _scale(run, cells), "dim")]
     for row, figure in zip(run.rows, figures, strict=True):
         name = f"{'▸' if row.is_critical else ' '} {row.index or '':>2} {fit(row.title, room, pad=True)} "

@@ -3,7 +3,8 @@
 import logging
 import re
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from functools import partial
 from importlib.metadata import version
 from typing import Any
@@ -12,8 +13,8 @@ from langchain_core.runnables import Runnable, RunnableConfig
 from langchain_core.tracers.langchain import wait_for_all_tracers
 from langgraph.types import TracePolicy
 
-from sot_graph.keys import secrets_of
-from sot_graph.safety import hide
+from sot_graph.keys import is_secret, secrets_of
+from sot_graph.safety import HIDDEN, hide
 from sot_graph.state import SotState
 from sot_graph.usage import this_attempt
 
@@ -29,6 +30,11 @@ WRITTEN = frozenset({"answer", "points"})
 def stamp(name: str) -> dict[str, str]:
     """What all runs of a graph have as metadata."""
     return {"ls_integration": "sot_graph", "sot_graph_name": name, "sot_graph_version": VERSION}
+
+
+def without_keys(configurable: Mapping[str, Any]) -> dict[str, str]:
+    """What stands for the keys in a caller's config as metadata: the engine puts there all that is not there yet."""
+    return {name: HIDDEN for name in configurable if is_secret(name)}
 
 
 def call_tags(stage: str, **told: str | int) -> list[str]:
@@ -111,7 +117,10 @@ class ClientLog(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Take a line."""
-        line = record.getMessage().partition("\n")[0]
+        with suppress(TypeError, ValueError):  # one that cannot be put together
+            self._read(record.getMessage().partition("\n")[0])
+
+    def _read(self, line: str) -> None:
         if found := _TROUBLE.match(line):
             self.why = hide(line, secrets_of())
             self.has_lost = self.has_lost or found["lost"] is not None

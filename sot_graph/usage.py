@@ -3,6 +3,7 @@
 import threading
 import time
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from contextvars import ContextVar
 from typing import Any, NotRequired
 from uuid import UUID
 
@@ -14,6 +15,8 @@ from langchain_core.runnables import RunnableConfig
 from langgraph.runtime import get_runtime
 from typing_extensions import TypedDict
 
+_AROUND: ContextVar[UUID | None] = ContextVar("sot_around", default=None)
+"""The model run that is under way here, or the last one: what is asked meanwhile is asked by that model."""
 METER = "__sot_meter"
 """Where a node's config holds the `Meter` of its attempt."""
 
@@ -25,6 +28,8 @@ class Attempt(TypedDict):
     """When it could have begun, in seconds since the epoch: its task was there, or the attempt before had failed."""
     waited: float
     """For how many seconds it then waited: for a place, or between two attempts."""
+    queued: NotRequired[float]
+    """For how many of these it waited for a place."""
     first_token: float | None
     """Seconds from the request to the first token; None where the reply was not streamed."""
     seconds: float
@@ -39,7 +44,7 @@ class Attempt(TypedDict):
     """Of a graph of ours that wrote the point: the times of its own calls (see `INNER`)."""
 
 
-INNER = ("sequential_seconds", "critical_path_seconds")
+INNER = ("seconds", "sequential_seconds", "critical_path_seconds")
 """What counts of a graph that is one call to another: its calls run side by side, and wait for each other."""
 
 
@@ -66,13 +71,15 @@ class Meter(BaseCallbackHandler):
 
     run_inline = True
 
-    def __init__(self, arrived: float, earlier: Sequence[Attempt] = ()) -> None:
+    def __init__(self, arrived: float, earlier: Sequence[Attempt] = (), queued: float = 0.0) -> None:
         """Begin to measure: the request is about to be sent.
 
         Args:
             arrived: When the attempt's node began to run, in seconds since the epoch.
             earlier: The call's attempts before this one.
+            queued: For how many seconds it has waited for a place.
         """
+        self.queued = queued
         self.earlier = list(earlier)
         self.began = _sent(earlier[-1]) + earlier[-1]["seconds"] if earlier else arrived
         self.sent = time.time()
@@ -81,7 +88,7 @@ class Meter(BaseCallbackHandler):
         self.requests = 0
         self._first_token: float | None = None
         self._usage: UsageMetadata | None = None
-        self._runs: set[UUID] = set()
+        self._open: set[UUID] = set()
         self._lock = threading.Lock()  # an expander's calls may run in several threads
 
     def on_chat_model_start(
@@ -90,14 +97,15 @@ class Meter(BaseCallbackHandler):
         messages: Any,  # noqa: ARG002 - the same
         *,
         run_id: UUID,
-        parent_run_id: UUID | None = None,
         **_kwargs: Any,
     ) -> None:
         """Count a request; a model around another one makes only one."""
         with self._lock:
-            if parent_run_id not in self._runs:
-                self.requests += 1
-                self._runs.add(run_id)
+            if _AROUND.get() in self._open:
+                return
+            self.requests += 1
+            self._open.add(run_id)
+        _AROUND.set(run_id)
 
     def on_llm_new_token(self, token: Any, **_kwargs: Any) -> None:
         """Take the time of the first token."""
@@ -117,16 +125,18 @@ class Meter(BaseCallbackHandler):
         **_kwargs: Any,
     ) -> None:
         """Add up the tokens of a reply that broke off, where they were told."""
-        if response is not None:
-            self._count(response, run_id)
+        self._count(response or LLMResult(generations=[]), run_id)
 
     def _count(self, response: LLMResult, run_id: UUID) -> AIMessage | None:
         message = None
+        with self._lock:
+            is_counted = run_id in self._open
+            self._open.discard(run_id)
         for generation in (each for batch in response.generations for each in batch):
             if isinstance(generation, ChatGeneration) and isinstance(generation.message, AIMessage):
                 message = generation.message
-                with self._lock:
-                    if run_id in self._runs:
+                if is_counted:
+                    with self._lock:
                         self._usage = total_usage([self._usage, message.usage_metadata])
         return message
 
@@ -144,6 +154,7 @@ class Meter(BaseCallbackHandler):
         return Attempt(
             began=round(self.began, 3),
             waited=max(0.0, round(self.sent - self.began, 3)),
+            queued=round(self.queued, 3),
             first_token=None if first is None else round(first - self.sent, 3),
             seconds=round(time.time() - self.sent, 3),
             requests=requests_of(reply) if reply and unheard else self.requests,
@@ -342,8 +353,6 @@ def _timeline(
     return sorted(entries, key=lambda entry: (entry["began"], entry["index"] or 0))
 
 
-ONE_TICK = 0.0015
-"""Times are kept in milliseconds; this is surely more than one."""
 STEPS = (("agent",), ("skeleton", "lead"), ("expand",), ("direct", "merge"))
 """The stages in their order; those of one step run at the same time."""
 
@@ -355,19 +364,17 @@ def _critical_path(calls: Mapping[str, CallRecord]) -> list[str]:
 
 
 def _taken(call: CallRecord) -> float:
-    """For how long a call was under way, without its waiting for a place: the attempts, and the pauses between them."""
-    seconds, end = 0.0, None
-    for attempt in call["attempts"]:
-        # An attempt that follows at once on another's end is its retry; else a resumed run made it.
-        pause = attempt["waited"] if end is not None and attempt["began"] - end < ONE_TICK else 0.0
-        seconds += pause + _inner(attempt, "critical_path_seconds")
-        end = _sent(attempt) + attempt["seconds"]
-    return seconds
+    """How long a call took, with the pauses before its retries, but without its waiting for a place."""
+    return sum(
+        _inner(each, "critical_path_seconds") + max(0.0, each["waited"] - each.get("queued", each["waited"]))
+        for each in call["attempts"]
+    )
 
 
 def _inner(attempt: Attempt, key: str) -> float:
-    """One of the `INNER` times: of a single call, how long it took."""
-    return (attempt.get("inner") or {}).get(key, attempt["seconds"])
+    """One of the `INNER` times and what else the attempt did; of a single call, how long it took."""
+    inner = attempt.get("inner")
+    return inner[key] + max(0.0, attempt["seconds"] - inner["seconds"]) if inner else attempt["seconds"]
 
 
 def _sent(attempt: Attempt) -> float:

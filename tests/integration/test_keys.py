@@ -7,10 +7,11 @@ import openai
 import pytest
 from langchain.agents import create_agent
 from langchain_core.runnables import Runnable, RunnableLambda
+from langchain_core.tools import tool
 from langgraph.types import RetryPolicy
 from pydantic import SecretStr
 
-from sot_graph import create_sot_graph
+from sot_graph import ExpansionError, create_sot_graph
 from tests.agents import Around
 from tests.fake_openai import TITLES, Asked, FakeOpenAI, Reply, usual
 from tests.integration.conftest import Run
@@ -50,11 +51,11 @@ async def test_no_key_is_in_a_trace(server: FakeOpenAI, run: Run, sink: Sink) ->
 
 
 async def test_a_key_in_the_skeletons_error_is_not_told(server: FakeOpenAI, run: Run, sink: Sink) -> None:
-    server.script = lambda _: Reply(status=401, message=f"Wrong key: {KEY}")
+    server.script = lambda _: Reply(status=401, message=f"Refused ({KEY})")
     with pytest.raises(openai.AuthenticationError):
         await run(create_sot_graph(server.model()), QUESTION, {"callbacks": [sink.tracer()]})
     sink.client.flush()
-    assert b"Wrong key" in sink.received
+    assert b"Refused" in sink.received
     assert KEY.encode() not in sink.received
 
 
@@ -75,13 +76,13 @@ async def test_a_key_of_a_model_that_writes_points_is_not_told(
 ) -> None:
     def script(asked: Asked) -> Reply:
         is_first = f"number 1: {TITLES[0]}" in asked.prompt
-        return Reply(status=401, message=f"Wrong key: {OWN_KEY}") if is_first else usual(asked)
+        return Reply(status=401, message=f"Refused ({OWN_KEY})") if is_first else usual(asked)
 
     server.script = script
     graph = create_sot_graph(server.model(), expander=made(own_model(server)), on_error="keep")
     result = await run(graph, QUESTION, {"callbacks": [sink.tracer()]})
-    assert "Wrong key: ***" in result["points"][0]["error"]
-    assert [each for each in sink.all_runs() if "Wrong key: ***" in each.get("error", "")]
+    assert "Refused (***)" in result["points"][0]["error"]
+    assert [each for each in sink.all_runs() if "Refused (***)" in each.get("error", "")]
     assert OWN_KEY.encode() not in sink.received
 
 
@@ -90,14 +91,14 @@ async def test_a_key_of_a_model_that_decides_or_merges_is_not_told(
     server: FakeOpenAI, run: Run, sink: Sink, option: str
 ) -> None:
     server.script = lambda asked: (
-        Reply(status=401, message=f"Wrong key: {OWN_KEY}") if asked.stage == "direct" else usual(asked)
+        Reply(status=401, message=f"Refused ({OWN_KEY})") if asked.stage == "direct" else usual(asked)
     )
     own = RunnableLambda(lambda _: "Say something.") | own_model(server)
     options: Any = {option: own}
-    with pytest.raises(openai.AuthenticationError, match=r"Wrong key: \*\*\*"):
+    with pytest.raises(openai.AuthenticationError, match=r"Refused \(\*\*\*\)"):
         await run(create_sot_graph(server.model(), **options), QUESTION, {"callbacks": [sink.tracer()]})
     sink.client.flush()
-    assert b"Wrong key: ***" in sink.received
+    assert b"Refused (***)" in sink.received
     assert OWN_KEY.encode() not in sink.received
 
 
@@ -113,12 +114,51 @@ async def test_a_key_of_the_environment_is_not_told(
     assert b"key-of-the-environment" not in sink.received
 
 
+def refuse(_: Any) -> str:
+    raise RuntimeError(*REFUSED)
+
+
+REFUSED = ["Refused (key-of-the-environment)"]
+
+
+@tool
+def look_up(topic: str) -> str:
+    """Look a topic up."""
+    return refuse(topic)
+
+
+@pytest.mark.parametrize("option", ["expander", "merge", "route", "a tool of an agent"])
+async def test_a_key_in_an_error_of_the_callers_own_is_not_told(
+    server: FakeOpenAI, run: Run, sink: Sink, monkeypatch: pytest.MonkeyPatch, option: str
+) -> None:
+    monkeypatch.setenv("OTHER_API_KEY", "key-of-the-environment")
+    server.script = lambda asked: (
+        Reply(None, finish="tool_calls", calls=[("look_up", {"topic": "x"})])
+        if asked.stage == "agent"
+        else usual(asked)
+    )
+    options: Any = {option: refuse} if option in {"expander", "merge", "route"} else {}
+    graph = create_sot_graph(server.model(), **(options or {"expander": create_agent(own_model(server), [look_up])}))
+    with pytest.raises((RuntimeError, ExpansionError), match=r"Refused \(\*\*\*\)"):
+        await run(graph, QUESTION, {"callbacks": [sink.tracer()]})
+    sink.client.flush()
+    assert b"Refused (***)" in sink.received
+    assert b"key-of-the-environment" not in sink.received
+
+
+async def test_no_trace_tells_a_key_of_the_config(server: FakeOpenAI, run: Run, sink: Sink) -> None:
+    keys = {"openai_api_key": "told-secret-1", "userToken": "told-secret-2", "customer": "seven"}
+    await run(create_sot_graph(server.model()), QUESTION, {"callbacks": [sink.tracer()], "configurable": keys})
+    assert {each["extra"]["metadata"]["customer"] for each in sink.all_runs()} == {"seven"}
+    assert b"told-secret" not in sink.received
+
+
 SERVER_TOOL = {"type": "mcp", "headers": {"X-API-Key": "told-secret-1"}, "authorization": "told-secret-2"}
 SETTINGS: dict[str, dict[str, Any]] = {
     "headers": {"default_headers": {"x-auth": "told-secret-1"}},
     "headers of a call": {"model_kwargs": {"extra_headers": {"x-more": "told-secret-1"}}},
     "a tool of the server's": {"extra_body": {"servers": [SERVER_TOOL]}},
-    "body": {"extra_body": {"api_key": "told-secret-1"}},
+    "body": {"extra_body": {"api_key": "told-secret-1", "gateway": {"clientSecret": "told-secret-2"}}},
     "query": {"default_query": {"subscription-key": "told-secret-1"}},
 }
 
@@ -159,6 +199,19 @@ class Keyed(Around):
     """Of a class that LangChain cannot serialize, which is told by its repr."""
 
     token: str = "plain-secret-1"
+
+
+@pytest.mark.parametrize(
+    "made", [lambda model: model.invoke, lambda model: model.bind(stop=["---"]), lambda model: create_agent(model, [])]
+)
+async def test_a_model_around_another_is_one_call_in_what_writes_points(
+    server: FakeOpenAI, run: Run, made: Callable[[Any], Any]
+) -> None:
+    server.script = lambda asked: usual(asked) if asked.stage == "skeleton" else Reply("A text of five words.")
+    graph = create_sot_graph(server.model(), expander=made(Around(inner=server.model())))
+    message = (await run(graph, QUESTION))["messages"][-1]
+    assert (message.response_metadata["sot"]["calls"], len(server.asked)) == (5, 5)
+    assert message.response_metadata["sot"]["stages"]["expand"]["usage"]["output_tokens"] == 4 * 5
 
 
 async def test_a_model_around_another_is_one_call_and_its_keys_are_not_told(

@@ -14,7 +14,7 @@ from langchain_core.runnables import RunnableLambda
 from pydantic import Field, SecretStr
 
 from sot_graph import DemoChatModel, create_sot_graph
-from sot_graph.keys import secrets_of
+from sot_graph.keys import is_secret, secrets_of
 from sot_graph.safety import Hider, encodable, hide, hide_in, storable
 
 
@@ -32,8 +32,8 @@ from sot_graph.safety import Hider, encodable, hide, hide_in, storable
         ("GET /v1?key=AIzaSyD-0123456789abcdefghij", "GET /v1?key=***"),
         ("no such key: gsk_abc123def456", "no such key: ***"),
         ("api-key: 0123456789abcdef", "api-key: ***"),
-        ("{'api_key': 'abcdefgh12'}", "{'api_key': '***'}"),
-        ("KeyError: 'title1', max_tokens=40960000, a monkey: banana12345, token: none", None),
+        ("{'api_key': 'abcdefghij12'}", "{'api_key': '***'}"),
+        ("KeyError: 'title1', max_tokens=40960000, a monkey: bananas123456, token: none, sort key: user_id_2", None),
     ],
 )
 def test_keys_are_told_by_their_form(text: str, hidden: str | None) -> None:
@@ -79,6 +79,9 @@ class Writer:
         lambda model: RunnableLambda(lambda messages: model.invoke(messages[-1:])),
         lambda model: partial(Writer.write, Writer(model)),
         lambda model: Writer(model).write,
+        lambda model: Writer({"a": [model]}).write,
+        lambda model: lambda messages, writer=model: writer.invoke(messages),
+        lambda model: lambda messages, *, writer=model: writer.invoke(messages),
         lambda model: {"a": [RunnableLambda(str) | model]},
         lambda model: model.bind(stop=["-"]).with_config(tags=["mine"]),
         lambda model: DemoChatModel().with_fallbacks([model]),
@@ -94,11 +97,29 @@ def test_the_keys_of_models_within_are_known(made: Callable[[Any], Any]) -> None
 ELSEWHERE = Keyed(api_key=SecretStr("key-of-a-module"))
 
 
-def test_a_model_that_a_function_knows_by_its_module_is_found() -> None:
-    def write(messages: Any) -> Any:
-        return ELSEWHERE.invoke(messages)
+def helper(messages: Any) -> Any:
+    return ELSEWHERE.invoke(messages)
 
-    assert "key-of-a-module" in secrets_of(RunnableLambda(write))
+
+def test_a_model_that_a_function_knows_by_its_module_is_found() -> None:
+    assert "key-of-a-module" in secrets_of(helper)
+    assert "key-of-a-module" in secrets_of(RunnableLambda(lambda messages: helper(messages[-1:])))
+
+
+@pytest.mark.parametrize(
+    ("name", "secret"),
+    [
+        *((name, True) for name in ("api_key", "X-API-Key", "accessToken", "clientSecret", "apikey", "x-auth")),
+        *((name, True) for name in ("PGPASSWORD", "OPENAI_KEY_2", "API_KEYS", "GITHUB_PAT", "SECRET_KEY_BASE")),
+        *((name, False) for name in ("max_tokens", "monkey", "author", "KEYBOARD", "model", "path", "", "x-team")),
+    ],
+)
+def test_a_key_is_told_by_its_name(name: str, secret: bool) -> None:  # noqa: FBT001 - of the table
+    assert is_secret(name) is secret
+
+
+def test_a_header_that_is_a_word_is_no_part_of_others() -> None:
+    assert hide("The server and the observer.", ["server"]) == "The *** and the observer."
 
 
 def test_what_a_binding_gives_a_model_is_known() -> None:

@@ -47,7 +47,13 @@ def test_a_reply_error_survives_pickling() -> None:
 
 
 def tried(
-    began: float, seconds: float, *, waited: float = 0.0, tokens: int | None = 5, failed: bool = False
+    began: float,
+    seconds: float,
+    *,
+    waited: float = 0.0,
+    queued: float = 0.0,
+    tokens: int | None = 5,
+    failed: bool = False,
 ) -> Attempt:
     usage = None
     if tokens is not None:
@@ -55,6 +61,7 @@ def tried(
     return Attempt(
         began=began,
         waited=waited,
+        queued=queued,
         first_token=None if failed else 0.25,
         seconds=seconds,
         requests=1,
@@ -102,16 +109,19 @@ def test_a_point_that_was_retried_after_a_pause_is_on_the_critical_path() -> Non
 
 def test_a_place_that_was_waited_for_is_not_on_the_critical_path() -> None:
     """Nor is the time between a failed run and the one that went on with it."""
-    late = [tried(101.0, 0.5, waited=20.0, failed=True), tried(90_000.0, 0.5, waited=20.0)]
+    begins = (101.0, 121.5, 90_000.0)
+    late = [tried(began, 0.5, waited=20.0, queued=20.0, failed=began < 90_000.0) for began in begins]
     calls = {**CALLS, "expand 3": CallRecord(stage="expand", index=3, attempts=late)}
     assert summarize(calls)["critical_path_seconds"] == 1.0 + 3.5
 
 
 def test_a_graph_that_wrote_a_point_counts_by_its_own_calls() -> None:
-    whole: Attempt = {**tried(101.0, 5.0), "inner": {"sequential_seconds": 9.0, "critical_path_seconds": 2.0}}
+    """And by what else was done there: here by a second before that graph was asked."""
+    inner = {"seconds": 4.0, "sequential_seconds": 9.0, "critical_path_seconds": 2.0}
+    whole: Attempt = {**tried(101.0, 5.0), "inner": inner}
     calls = {"skeleton": CALLS["skeleton"], "expand 1": CallRecord(stage="expand", index=1, attempts=[whole])}
     told = summarize(calls)
-    assert (told["sequential_seconds"], told["critical_path_seconds"]) == (1.0 + 9.0, 1.0 + 2.0)
+    assert (told["sequential_seconds"], told["critical_path_seconds"]) == (1.0 + 10.0, 1.0 + 3.0)
     assert told["seconds"] == 6.0
 
 
