@@ -23,7 +23,7 @@ from langsmith.evaluation import evaluate_comparative
 from langsmith.schemas import Example, Run
 
 from sot_graph import DemoChatModel, create_sot_graph
-from sot_graph.judge import ASPECTS, Judge, Verdict
+from sot_graph.evaluation.judge import ASPECTS, Judge, Verdict
 
 QUESTIONS = (
     "How can I improve my time management skills?",

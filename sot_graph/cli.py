@@ -13,7 +13,7 @@ from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.memory import InMemorySaver
 
 # First, because it says what to install where a package is missing.
-from sot_graph.terminal import (  # isort: skip
+from sot_graph.console.terminal import (  # isort: skip
     DEFAULT_MODEL,
     DEMO,
     INTERRUPTED,
@@ -28,8 +28,7 @@ import typer
 from rich.console import Console
 
 from sot_graph.cli_compare import compare_answers
-from sot_graph.demo import DemoChatModel
-from sot_graph.display import (
+from sot_graph.console.display import (
     Board,
     Plain,
     Progress,
@@ -41,9 +40,10 @@ from sot_graph.display import (
     print_answer,
     write,
 )
-from sot_graph.editor import edit_outline
+from sot_graph.console.editor import edit_outline
+from sot_graph.console.timeline import fit, timeline_text
+from sot_graph.demo import DemoChatModel
 from sot_graph.graph import create_sot_graph
-from sot_graph.timeline import fit, timeline_text
 from sot_graph.tracing import flush_traces, take_client_log
 from sot_graph.usage import summarize
 
@@ -167,7 +167,7 @@ def _timeline(where: str | None) -> Callable[[dict[str, Any], str], object] | No
         fail("--timeline takes a file that ends in .svg or .html, or - to draw on standard error.", WRONG_USE)
     if not path.parent.is_dir():
         fail(f"--timeline takes a file in a folder that is there; {path.parent} is none.", WRONG_USE)
-    from sot_graph.picture import timeline_html, timeline_svg  # noqa: PLC0415 - slow, and needed only here
+    from sot_graph.console.picture import timeline_html, timeline_svg  # noqa: PLC0415 - slow, and needed only here
 
     drawn = timeline_svg if path.suffix.lower() == ".svg" else timeline_html
     return lambda sot, question: path.write_text(drawn(sot, question), encoding="utf-8")

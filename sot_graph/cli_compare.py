@@ -25,7 +25,9 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
-from sot_graph.compare import (
+from sot_graph.console.display import harmless, write
+from sot_graph.console.terminal import DEFAULT_MODEL, DEMO, INTERRUPTED, WRONG_USE, choose_model, errors, fail, one_line
+from sot_graph.evaluation.compare import (
     Comparison,
     Question,
     compare,
@@ -37,11 +39,8 @@ from sot_graph.compare import (
     read_results,
     write_result,
 )
-from sot_graph.display import harmless, write
-from sot_graph.graph import SotGraph, create_sot_graph
-from sot_graph.judge import Judge
-from sot_graph.safety import hide, storable
-from sot_graph.summary import (
+from sot_graph.evaluation.judge import Judge
+from sot_graph.evaluation.summary import (
     GAP,
     Prices,
     Rows,
@@ -55,7 +54,8 @@ from sot_graph.summary import (
     time_rows,
     verdict_rows,
 )
-from sot_graph.terminal import DEFAULT_MODEL, DEMO, INTERRUPTED, WRONG_USE, choose_model, errors, fail, one_line
+from sot_graph.graph import SotGraph, create_sot_graph
+from sot_graph.safety import hide, storable
 
 RESULTS = "results.jsonl"
 TOLD = 3
@@ -321,8 +321,8 @@ async def _run(bench: Bench, questions: list[Question], concurrency: int) -> int
 
 def _write_files(path: Path, questions: list[Question], prices: Prices | None, judge: str | None) -> None:
     """Sum up in files all results that are there."""
-    from sot_graph.answers import answers_html  # noqa: PLC0415 - slow, and needed only here
-    from sot_graph.plot import summary_svg  # noqa: PLC0415 - the same
+    from sot_graph.evaluation.answers import answers_html  # noqa: PLC0415 - slow, and needed only here
+    from sot_graph.evaluation.plot import summary_svg  # noqa: PLC0415 - the same
 
     results = leave_newest(path, questions)
     summary = summarize_comparisons(results, prices, judge)

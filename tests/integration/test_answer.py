@@ -516,9 +516,7 @@ async def test_what_a_graph_that_writes_points_took_is_told_by_its_own_calls(ser
     calls = [asked.ended - asked.began for asked in server.asked]
     assert (sot["calls"], len(calls)) == (21, 21)
     assert sum(calls) <= sot["sequential_seconds"] <= 2 * sum(calls) + 1
-    assert sot["critical_path_seconds"] < 0.75 * sot["seconds"], (
-        "a skeleton and a point, twice; not 21 calls"
-    )
+    assert sot["critical_path_seconds"] < 0.75 * sot["seconds"], "a skeleton and a point, twice; not 21 calls"
 
 
 async def test_a_place_that_a_retry_waits_for_is_not_on_the_critical_path(server: FakeOpenAI, run: Run) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from sot_graph.judge import ASPECTS
+from sot_graph.evaluation.judge import ASPECTS
 from tests.fake_openai import TITLES, Asked, FakeOpenAI, Reply, usual
 from tests.integration.test_cli import command, environment
 

@@ -13,7 +13,7 @@ from langchain_core.language_models import LanguageModelInput
 from langchain_core.runnables import Runnable, RunnableLambda
 
 from sot_graph import DemoChatModel
-from sot_graph.judge import ASPECTS, Judge
+from sot_graph.evaluation.judge import ASPECTS, Judge
 from tests.langsmith_api import Api, langsmith_api
 
 EXAMPLES = Path(__file__).parents[2] / "examples"

@@ -9,11 +9,12 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from sot_graph import DemoChatModel, cli, terminal
+from sot_graph import DemoChatModel, cli
 from sot_graph.cli import app
+from sot_graph.console import terminal
+from sot_graph.console.display import escaped, harmless
+from sot_graph.console.editor import edit_outline
 from sot_graph.direct import Direct
-from sot_graph.display import escaped, harmless
-from sot_graph.editor import edit_outline
 from sot_graph.merge import Merge
 from sot_graph.outline import clean_titles
 from sot_graph.skeleton import Skeleton
@@ -320,7 +321,7 @@ def test_a_failed_run_whose_timeline_cannot_be_written_is_one_line(
 
 
 def test_what_draws_pictures_is_imported_only_for_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("svg", "sot_graph.picture"):
+    for name in ("svg", "sot_graph.console.picture"):
         monkeypatch.delitem(sys.modules, name, raising=False)
     run("ask", QUESTION, "--timeline", "-")
     assert "svg" not in sys.modules

@@ -15,10 +15,11 @@ from rich.cells import cell_len
 from rich.console import Console
 from typer.testing import CliRunner
 
-from sot_graph import DemoChatModel, cli_compare, create_sot_graph, terminal
-from sot_graph.answers import answers_html
+from sot_graph import DemoChatModel, cli_compare, create_sot_graph
 from sot_graph.cli import app
-from sot_graph.compare import (
+from sot_graph.console import terminal
+from sot_graph.evaluation.answers import answers_html
+from sot_graph.evaluation.compare import (
     Answer,
     Comparison,
     Question,
@@ -31,10 +32,9 @@ from sot_graph.compare import (
     read_results,
     write_result,
 )
-from sot_graph.expand import YOUR_POINT
-from sot_graph.judge import ASPECTS, Verdict
-from sot_graph.plot import summary_svg
-from sot_graph.summary import (
+from sot_graph.evaluation.judge import ASPECTS, Verdict
+from sot_graph.evaluation.plot import summary_svg
+from sot_graph.evaluation.summary import (
     Prices,
     fitting,
     markdown,
@@ -45,6 +45,7 @@ from sot_graph.summary import (
     time_rows,
     verdict_rows,
 )
+from sot_graph.expand import YOUR_POINT
 
 QUICK = DemoChatModel(first_token=0, tokens_per_second=0)
 PACED = DemoChatModel._paced  # noqa: SLF001 - the way in for a fault

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from rich.cells import cell_len
 from rich.console import Console
 
-from sot_graph.display import Board, Progress, Reader
+from sot_graph.console.display import Board, Progress, Reader
 
 TITLES = [
     "A title that is much longer than any title that a model should ever give to a point of an outline",

@@ -9,7 +9,7 @@ from langchain_core.runnables import Runnable, RunnableLambda
 from pydantic import SecretStr
 
 from sot_graph import DemoChatModel
-from sot_graph.judge import ASPECTS, Judge, Preferences, Verdict, outcome, share_interval
+from sot_graph.evaluation.judge import ASPECTS, Judge, Preferences, Verdict, outcome, share_interval
 
 Ask = Callable[..., Awaitable[Verdict]]
 QUICK = DemoChatModel(first_token=0, tokens_per_second=0)

@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
-from sot_graph.drawing import DARK, LIGHT
-from sot_graph.picture import timeline_html, timeline_svg
-from sot_graph.timeline import duration, read_timeline, ticks, timeline_text
+from sot_graph.console.drawing import DARK, LIGHT
+from sot_graph.console.picture import timeline_html, timeline_svg
+from sot_graph.console.timeline import duration, read_timeline, ticks, timeline_text
 from sot_graph.usage import Attempt, CallRecord, call_name, summarize
 
 QUESTION = "How do bees find their way home?"

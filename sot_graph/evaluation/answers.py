@@ -2,10 +2,10 @@
 
 from collections.abc import Iterable
 
-from sot_graph.compare import Answer, Comparison
-from sot_graph.drawing import clean, page
-from sot_graph.judge import Verdict
-from sot_graph.summary import in_words, taken
+from sot_graph.console.drawing import clean, page
+from sot_graph.evaluation.compare import Answer, Comparison
+from sot_graph.evaluation.judge import Verdict
+from sot_graph.evaluation.summary import in_words, taken
 
 STYLE = """
 body { max-width: 80rem }

@@ -6,7 +6,7 @@ from string import Template
 
 import svg
 
-from sot_graph.display import harmless
+from sot_graph.console.display import harmless
 
 LIGHT = {
     "page": "#ffffff",

@@ -5,8 +5,8 @@ from typing import Any
 
 import svg
 
-from sot_graph.drawing import BASE_STYLE, clean, page, style, text, upright
-from sot_graph.timeline import Row, Timeline, duration, fit, one_line, read_timeline, ticks
+from sot_graph.console.drawing import BASE_STYLE, clean, page, style, text, upright
+from sot_graph.console.timeline import Row, Timeline, duration, fit, one_line, read_timeline, ticks
 from sot_graph.usage import total_usage
 
 WIDTH, TOP, FOOT, ROW, BAR = 1000, 88, 44, 22, 12

@@ -13,8 +13,8 @@ from langchain_core.messages.ai import UsageMetadata
 from pydantic import TypeAdapter, ValidationError
 from typing_extensions import TypedDict
 
+from sot_graph.evaluation.judge import Verdict
 from sot_graph.graph import SotGraph, create_sot_graph
-from sot_graph.judge import Verdict
 from sot_graph.safety import describe, storable
 
 
@@ -49,7 +49,7 @@ class Comparison(Question):
     plain: Answer
     sot: Answer
     verdicts: dict[str, Verdict]
-    """What judges said of the two, by their names; see `sot_graph.judge`."""
+    """What judges said of the two, by their names; see `sot_graph.evaluation.judge`."""
 
 
 Asked = TypeVar("Asked", bound=Question)

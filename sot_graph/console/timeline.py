@@ -9,7 +9,7 @@ from typing import Any
 from langchain_core.messages.ai import UsageMetadata
 from rich.text import Text
 
-from sot_graph.display import SIGNS, harmless
+from sot_graph.console.display import SIGNS, harmless
 from sot_graph.usage import total_usage
 
 STAGES = ("agent", "skeleton", "lead", "expand", "direct", "merge")

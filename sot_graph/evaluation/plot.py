@@ -5,10 +5,10 @@ from typing import Any
 
 import svg
 
-from sot_graph.drawing import BASE_STYLE, style, text, upright
-from sot_graph.judge import OUTCOMES
-from sot_graph.summary import groups
-from sot_graph.timeline import fit, one_line, ticks
+from sot_graph.console.drawing import BASE_STYLE, style, text, upright
+from sot_graph.console.timeline import fit, one_line, ticks
+from sot_graph.evaluation.judge import OUTCOMES
+from sot_graph.evaluation.summary import groups
 
 WIDTH, LEFT, RIGHT, FIGURES, LETTERS = 900, 200, 606, 648, 24
 """The picture's width, where its bars begin and end, where the figures stand, and how long a name may be."""

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 import click
 from langgraph.types import Command
 
-from sot_graph.display import harmless
+from sot_graph.console.display import harmless
 from sot_graph.outline import clean_titles
 
 REMARK = ">"

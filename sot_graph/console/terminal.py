@@ -10,8 +10,8 @@ try:
 except ImportError as error:  # pragma: no cover - the tests have the extra
     sys.exit(f"sot-graph needs its extra `cli` ({error}): pip install 'sot-graph[cli]'")
 
+from sot_graph.console.display import harmless
 from sot_graph.demo import DemoChatModel
-from sot_graph.display import harmless
 
 if TYPE_CHECKING:
     from langchain_core.language_models import BaseChatModel

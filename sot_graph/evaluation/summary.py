@@ -9,9 +9,9 @@ from typing import Any, Literal
 from langchain_core.messages.ai import UsageMetadata
 from rich.cells import cell_len
 
-from sot_graph.compare import Answer, Comparison, is_answered
-from sot_graph.judge import ASPECTS, OUTCOMES, Verdict, share_interval
-from sot_graph.timeline import fit, one_line
+from sot_graph.console.timeline import fit, one_line
+from sot_graph.evaluation.compare import Answer, Comparison, is_answered
+from sot_graph.evaluation.judge import ASPECTS, OUTCOMES, Verdict, share_interval
 
 MILLION = 1_000_000
 NAME, ERROR = 24, 200
