@@ -90,7 +90,7 @@ def test_the_line_that_is_being_read_stands_above_the_points() -> None:
 
 
 def test_each_point_has_a_line_that_says_how_it_stands() -> None:
-    lines = [line for line in drawn(shown(Progress()), terminal(100)) if line[:2].strip().isdigit()]
+    lines = [line for line in drawn(shown(Progress()), terminal(100)) if line.split(maxsplit=1)[0].isdigit()]
     assert [line.split()[1] for line in lines] == ["✓", "✂", "✗", *["…"] * 6, "·"]
     assert "written, 40 tokens" in lines[0]
     assert "writing, 40 tokens" in lines[3]
