@@ -36,6 +36,7 @@ class Merge(Stage[SotState, Update | Command[str]]):
     ) -> None:
         self.merge = merge
         self.secrets = secrets_of(merge)
+        self.takes_place = merge is not None  # joining asks nobody
         self.headings = headings
         self.keep = keep
 

@@ -15,6 +15,7 @@ from langgraph.graph import END, START, MessagesState, StateGraph
 from langgraph.types import CachePolicy, RetryPolicy
 
 from sot_graph import Point, SotInput, create_sot_graph
+from sot_graph.merge import Merge
 from tests.agents import Around
 from tests.fake_openai import TITLES, Asked, FakeOpenAI, Reply, outline_json, usual
 from tests.integration.conftest import THREAD, Run
@@ -517,6 +518,15 @@ async def test_what_a_graph_that_writes_points_took_is_told_by_its_own_calls(ser
     assert (sot["calls"], len(calls)) == (21, 21)
     assert sum(calls) <= sot["sequential_seconds"] <= 2 * sum(calls) + 1
     assert sot["critical_path_seconds"] < 0.75 * sot["seconds"], "a skeleton and a point, twice; not 21 calls"
+
+
+@pytest.mark.parametrize("merge", [None, lambda points: str(len(points))], ids=["joined", "merged"])
+async def test_only_a_merge_of_the_callers_own_takes_a_place(server: FakeOpenAI, run: Run, merge: Any) -> None:
+    """Joining asks nobody, and waits for no call of the graphs beside it."""
+    graph = create_sot_graph(server.model(), expander=create_sot_graph(server.model(), merge=merge))
+    result = await run(graph, {"question": QUESTION}, {"max_concurrency": 1})
+    assert server.most_in_flight == 1
+    assert (Merge(merge, headings=False, keep=False).takes_place, bool(result["answer"])) == (merge is not None, True)
 
 
 async def test_a_place_that_a_retry_waits_for_is_not_on_the_critical_path(server: FakeOpenAI, run: Run) -> None:
