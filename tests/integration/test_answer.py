@@ -496,6 +496,20 @@ async def test_what_models_within_say_is_no_message_in_messages_mode(server: Fak
             assert len({piece.id for piece in pieces}) == 1
 
 
+async def test_an_outline_that_was_cut_off_counts_with_all_that_its_tokens_are(
+    server: FakeOpenAI, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """OpenAI's client raises over it, and LangChain never tells of its tokens."""
+    counts = {"prompt_tokens": 10, "completion_tokens": 6, "total_tokens": 16}
+    details = {"prompt_tokens_details": {"cached_tokens": 4}, "completion_tokens_details": {"reasoning_tokens": 1}}
+    monkeypatch.setattr(Reply, "usage", counts | details)
+    server.script = lambda asked: replace(usual(asked), finish="length" if asked.stage == "skeleton" else "stop")
+    result = await run(create_sot_graph(server.model()), {"question": QUESTION})
+    usage = result["messages"][-1].response_metadata["sot"]["stages"]["skeleton"]["usage"]
+    assert (usage["input_tokens"], usage["output_tokens"]) == (10, 6)
+    assert (usage["input_token_details"], usage["output_token_details"]) == ({"cache_read": 4}, {"reasoning": 1})
+
+
 async def test_a_merge_of_the_callers_own_takes_its_time(server: FakeOpenAI, run: Run) -> None:
     def merge(points: list[Any]) -> str:
         time.sleep(0.3)
