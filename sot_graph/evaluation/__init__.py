@@ -1,1 +1,1 @@
-"""Answers by an outline beside plain ones: what they took, and which is better."""
+"""Compare Skeleton-of-Thought answers with plain answers: what they cost, and which are better."""

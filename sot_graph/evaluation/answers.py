@@ -1,11 +1,11 @@
-"""Both answers to each question beside each other, as a page to read."""
+"""The two answers to each question side by side, as an HTML page."""
 
 from collections.abc import Iterable
 
-from sot_graph.console.drawing import clean, page
 from sot_graph.evaluation.compare import Answer, Comparison
+from sot_graph.evaluation.drawing import clean, page
 from sot_graph.evaluation.judge import Verdict
-from sot_graph.evaluation.summary import in_words, taken
+from sot_graph.evaluation.summary import PLAIN, SOT, TITLE, answer_line, settings_line
 
 STYLE = """
 body { max-width: 80rem }
@@ -23,50 +23,50 @@ h2, .kept { overflow-wrap: anywhere; white-space: pre-wrap }
 
 
 def answers_html(results: Iterable[Comparison], judge: str | None = None) -> str:
-    """Set answers into a page, with what each took.
+    """Put all answers on a page, with what each cost.
 
     Args:
-        results: What was compared.
-        judge: Whose verdicts to tell.
+        results: The results of the comparison.
+        judge: The name of the judge whose verdicts are shown.
     """
     results = list(results)
-    asked = f'<p class="dim">{clean(in_words(results[0]["settings"]))}</p>\n' if results else ""
+    settings = f'<p class="dim">{clean(settings_line(results[0]["settings"]))}</p>\n' if results else ""
     articles = (_article(result, result["verdicts"].get(judge or "")) for result in results)
-    return page("Answers by an outline beside plain ones", STYLE, asked + "".join(articles))
+    return page(TITLE, STYLE, settings + "".join(articles))
 
 
 def _article(result: Comparison, verdict: Verdict | None) -> str:
-    category = "" if result["category"] is None else _told("p", "dim", result["category"])
+    category = "" if result["category"] is None else _element("p", "dim", result["category"])
     return (
-        f"<article>\n{_told('h2', '', result['question'])}{category}"
-        f'<div class="pair">\n{_column("one plain call", result["plain"])}'
-        f"{_column('by an outline', result['sot'])}</div>\n"
+        f"<article>\n{_element('h2', '', result['question'])}{category}"
+        f'<div class="pair">\n{_column(PLAIN, result["plain"])}'
+        f"{_column(SOT, result['sot'])}</div>\n"
         f"{_verdict(verdict) if verdict else ''}</article>\n"
     )
 
 
 def _column(name: str, answer: Answer) -> str:
-    error = _told("p", "kept failed", answer["error"]) if answer["error"] else ""
-    text = _told("div", "kept", answer["text"])
-    return f"<div>\n<h3>{name}</h3>\n{_told('p', 'dim', taken(answer))}{text}{error}</div>\n"
+    error = _element("p", "kept failed", answer["error"]) if answer["error"] else ""
+    text = _element("div", "kept", answer["text"])
+    return f"<div>\n<h3>{name}</h3>\n{_element('p', 'dim', answer_line(answer))}{text}{error}</div>\n"
 
 
 def _verdict(verdict: Verdict) -> str:
-    """What the judge said, by aspect and in its own words."""
-    head = f"<h3>the answer by an outline, judged by {clean(verdict['judge'])}</h3>\n"
+    """The verdict by aspect, and the reasons of the judge."""
+    head = f"<h3>the SoT answer, judged by {clean(verdict['judge'])}</h3>\n"
     if verdict["error"]:
-        return head + _told("p", "kept failed", verdict["error"])
+        return head + _element("p", "kept failed", verdict["error"])
     outcomes = "".join(
         f"<li>{aspect} <b>{outcome}</b>{' (turned with the order)' if aspect in verdict['turned'] else ''}</li>\n"
         for aspect, outcome in verdict["outcomes"].items()
     )
     reasons = (
-        _told("p", "kept", f"{order} first: {reason}")
+        _element("p", "kept", f"{order} first: {reason}")
         for order, reason in zip(("SoT", "plain"), verdict["reasons"], strict=False)
     )
     return f'{head}<ul class="verdict">\n{outcomes}</ul>\n{"".join(reasons)}'
 
 
-def _told(tag: str, kind: str, words: str) -> str:
-    """A text as it is, in the direction of its own script."""
+def _element(tag: str, kind: str, words: str) -> str:
+    """An HTML element with a text, in the direction of its script."""
     return f'<{tag} class="{kind}" dir="auto">{clean(words)}</{tag}>\n'

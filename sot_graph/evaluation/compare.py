@@ -1,4 +1,4 @@
-"""An answer by an outline beside a plain one by the same model: what each of them took."""
+"""Answer a question twice with the same model, in one plain call and with Skeleton-of-Thought, and keep the results."""
 
 import asyncio
 import json
@@ -15,7 +15,8 @@ from typing_extensions import TypedDict
 
 from sot_graph.evaluation.judge import Verdict
 from sot_graph.graph import SotGraph, create_sot_graph
-from sot_graph.safety import describe, storable
+from sot_graph.redaction import describe
+from sot_graph.text import storable
 
 
 class Question(TypedDict):
@@ -26,101 +27,101 @@ class Question(TypedDict):
 
 
 class Answer(TypedDict):
-    """What one way of answering gave, and took."""
+    """An answer, and what it cost."""
 
     text: str
     seconds: float
-    """Until its end."""
+    """Until the end of the answer."""
     first_text_seconds: float | None
-    """Until a reader sees the first word; None where there was none."""
+    """Until the first word is streamed; None without any."""
     usage: UsageMetadata | None
-    """Tokens of all calls; None where the provider tells none."""
+    """The tokens of all calls; None if the provider does not report them."""
     calls: int
     points: int
     error: str | None
-    """Why there is no answer, or not the whole of it."""
+    """Why there is no answer, or why points are missing."""
 
 
 class Comparison(Question):
-    """A line of the results."""
+    """One line of the results."""
 
     settings: dict[str, Any]
-    """What it was asked with; results of different settings do not go together."""
+    """The settings of the comparison. Results with different settings are not mixed."""
     plain: Answer
     sot: Answer
     verdicts: dict[str, Verdict]
-    """What judges said of the two, by their names; see `sot_graph.evaluation.judge`."""
+    """The verdicts by the name of the judge; see `sot_graph.evaluation.judge`."""
 
 
-Asked = TypeVar("Asked", bound=Question)
+Item = TypeVar("Item", bound=Question)
 _RESULT = TypeAdapter(Comparison)
 
 
 def read_questions(lines: Iterable[str]) -> list[Question]:
-    """Read questions, one JSON object in each line, with its `question` and perhaps a `category`.
+    """Read questions: one JSON object per line, with a `question` and an optional `category`.
 
-    A question that comes twice is taken once, with the category that was told last.
+    A question that is repeated counts once, with its last category.
 
     Raises:
-        ValueError: A line is something else, or there is none; its number is told.
+        ValueError: A line is not valid, or there is no question.
     """
     questions: dict[str, Question] = {}
     for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
         try:
-            given = json.loads(line)
+            value = json.loads(line)
         except (ValueError, RecursionError) as error:
-            msg = f"line {number} is no JSON: {error}"
+            msg = f"line {number} is not JSON: {error}"
             raise ValueError(msg) from None
-        question = given.get("question") if isinstance(given, dict) else None
+        question = value.get("question") if isinstance(value, dict) else None
         if not isinstance(question, str) or not question.strip():
             msg = f'line {number} must be an object with a text as "question", not {line.strip()[:80]}'
             raise ValueError(msg)
-        category = given.get("category")
+        category = value.get("category")
         category = None if category is None else storable(str(category))
-        put(Question(question=storable(question), category=category), questions)
+        add_newest(Question(question=storable(question), category=category), questions)
     if not questions:
-        msg = "there is no question in it"
+        msg = "it contains no question"
         raise ValueError(msg)
     return list(questions.values())
 
 
 def read_results(path: Path) -> dict[str, Comparison]:
-    """Read the results that are there already, by their question; the newest of a question counts.
+    """Read results from a file, by question. If a question has several, the last one counts.
 
-    A line that a killed process has left half written is passed over.
+    An incomplete line, as a killed process leaves it, is skipped.
 
     Raises:
-        ValueError: A line is no result; its number is told.
+        ValueError: A line is not a result.
     """
     results: dict[str, Comparison] = {}
     for number, line in enumerate(path.read_bytes().splitlines(), start=1):
         try:
-            put(_RESULT.validate_json(line), results)
+            add_newest(_RESULT.validate_json(line), results)
         except ValidationError as error:
             if not line or (line.startswith(b"{") and error.errors()[0]["type"] == "json_invalid"):
                 continue
-            msg = f"line {number} of {path} is no result of a comparison: move the file away, or give another folder"
+            msg = f"line {number} of {path} is not a comparison result: move the file away, or choose another folder"
             raise ValueError(msg) from None
     return results
 
 
-def put(asked: Asked, known: dict[str, Asked]) -> None:
-    """Put a question, or its result, in the place of an older one; its category stays where the newer has none."""
-    question = asked["question"]
-    if asked["category"] is None and question in known:
-        asked["category"] = known[question]["category"]
-    known[question] = asked
+def add_newest(item: Item, items: dict[str, Item]) -> None:
+    """Add a question or a result, or replace an older one. The older category is kept if the new one is None."""
+    question = item["question"]
+    if item["category"] is None and question in items:
+        item["category"] = items[question]["category"]
+    items[question] = item
 
 
-def is_answered(result: Comparison) -> bool:
-    """Whether both ways gave a whole answer; else the question is asked again."""
+def is_complete(result: Comparison) -> bool:
+    """Whether both answers are complete. If not, the question runs again."""
     return not (result["plain"]["error"] or result["sot"]["error"])
 
 
 def plain_graph(model: BaseChatModel) -> SotGraph:
-    """A graph that answers in one call, with the retries and checks that every call of ours has."""
+    """A graph that answers in one call, with the same retries and checks as the calls of the other graph."""
     return create_sot_graph(model, route=lambda _: False)
 
 
@@ -133,61 +134,62 @@ async def compare(
     at_once: bool = False,
     sot_first: bool = False,
 ) -> Comparison:
-    """Answer a question in both ways.
+    """Answer a question with both graphs.
 
     Args:
-        question: What to ask.
-        plain: Gives the answer in one call; see `plain_graph`.
-        sot: Gives the answer by an outline, with the same model.
-        settings: Goes into the result as it is.
-        at_once: Whether both are asked at the same time, in place of one after the other.
-        sot_first: Whether the one with an outline is asked first. The second may find a connection and a provider's
-            cache warm.
+        question: The question.
+        plain: Answers in one call; see `plain_graph`.
+        sot: Answers with Skeleton-of-Thought and the same model.
+        settings: Copied into the result.
+        at_once: Whether both graphs run at the same time, and not one after the other.
+        sot_first: Whether `sot` runs first. The second graph may benefit from an open connection and from a provider's
+            cache, so alternate this over many questions.
 
     Returns:
-        Both answers. One that failed has its `error`.
+        Both answers. An answer that failed has an `error`.
     """
     text = question["question"]
     if at_once:
-        one, other = await asyncio.gather(ask(plain, text), ask(sot, text))
+        plain_answer, sot_answer = await asyncio.gather(timed_answer(plain, text), timed_answer(sot, text))
     elif sot_first:
-        other, one = await ask(sot, text), await ask(plain, text)
+        sot_answer, plain_answer = await timed_answer(sot, text), await timed_answer(plain, text)
     else:
-        one, other = await ask(plain, text), await ask(sot, text)
-    return Comparison(**question, settings=settings, plain=one, sot=other, verdicts={})
+        plain_answer, sot_answer = await timed_answer(plain, text), await timed_answer(sot, text)
+    return Comparison(**question, settings=settings, plain=plain_answer, sot=sot_answer, verdicts={})
 
 
-async def ask(graph: SotGraph, question: str) -> Answer:
-    """Answer a question, and take the time.
+async def timed_answer(graph: SotGraph, question: str) -> Answer:
+    """Answer a question, and measure the time.
 
     Returns:
-        The answer; with an `error` where there is none, or where points of it are missing.
+        The answer. It has an `error` if the run failed or points are missing.
     """
-    began, first = time.perf_counter(), None
-    told: dict[str, Any] = {}
+    start, first = time.perf_counter(), None
+    found: dict[str, Any] = {}
     part: Any
     try:
         async for mode, part in graph.astream({"question": question}, stream_mode=["custom", "values"]):
             if mode == "values":
-                told = _told(part)
+                found = _read_state(part)
             elif first is None and part["type"] == "answer" and part["text"].strip():
                 first = time.perf_counter()
-    except Exception as error:  # noqa: BLE001 - one question that fails does not end a comparison
-        told = {"error": describe(error)}
+    except Exception as error:  # noqa: BLE001 - a question that fails does not stop the comparison
+        secrets = {key for node in graph.builder.nodes.values() for key in getattr(node.runnable, "secrets", ())}
+        found = {"error": describe(error, secrets)}
     empty = Answer(
         text="",
-        seconds=round(time.perf_counter() - began, 3),
-        first_text_seconds=None if first is None else round(first - began, 3),
+        seconds=round(time.perf_counter() - start, 3),
+        first_text_seconds=None if first is None else round(first - start, 3),
         usage=None,
         calls=0,
         points=0,
         error=None,
     )
-    return {**empty, **told}  # type: ignore[typeddict-item]
+    return {**empty, **found}  # type: ignore[typeddict-item]
 
 
-def _told(state: dict[str, Any]) -> dict[str, Any]:
-    """What the graph's last state tells of the answer; `{}` of an earlier one."""
+def _read_state(state: dict[str, Any]) -> dict[str, Any]:
+    """The fields of `Answer` in the last state of the graph; empty for an earlier state."""
     if not state.get("answer"):
         return {}
     message, points = state["messages"][-1], state["points"]
@@ -201,33 +203,33 @@ def _told(state: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def write_result(result: Comparison, path: Path) -> None:
-    """Write a result down, as a line behind the others."""
+def append_result(result: Comparison, path: Path) -> None:
+    """Append a result to a file, as a line of JSON."""
     with path.open("ab+") as file:
         if file.tell():
             file.seek(-1, os.SEEK_END)
-            if file.read() != b"\n":  # a killed process has left half a line
+            if file.read() != b"\n":  # a killed process has left an incomplete line
                 file.write(b"\n")
-        file.write(_line(result).encode())
+        file.write(_json_line(result).encode())
 
 
-def leave_newest(path: Path, questions: Iterable[Question]) -> list[Comparison]:
-    """Leave one line for each question in the results, the newest.
+def compact_results(path: Path, questions: Iterable[Question]) -> list[Comparison]:
+    """Rewrite a file of results with one line per question, the newest.
 
     Args:
-        path: The file of the results.
-        questions: What was asked last; it comes last, in this order and not in that of the answers.
+        path: The file.
+        questions: The questions of this run. Their results come last, in this order.
 
     Returns:
-        What is in the file then.
+        The results in the file.
     """
-    places = {each["question"]: place for place, each in enumerate(questions)}
-    results = sorted(read_results(path).values(), key=lambda result: places.get(result["question"], -1))
-    beside = path.with_name(f"{path.name}.new")
-    beside.write_text("".join(map(_line, results)), encoding="utf-8")
-    beside.replace(path)  # in one step: a process that is killed loses nothing
+    order = {each["question"]: number for number, each in enumerate(questions)}
+    results = sorted(read_results(path).values(), key=lambda result: order.get(result["question"], -1))
+    new = path.with_name(f"{path.name}.new")
+    new.write_text("".join(map(_json_line, results)), encoding="utf-8")
+    new.replace(path)  # atomic: if the process is killed, no result is lost
     return results
 
 
-def _line(result: Comparison) -> str:
+def _json_line(result: Comparison) -> str:
     return json.dumps(result) + "\n"

@@ -1,17 +1,15 @@
-"""A model's verdict on two answers to the same question: which is better, and in what?"""
+"""A model as the judge of two answers to the same question: which is better, and in which aspects?"""
 
 import asyncio
 from collections.abc import Sequence
 from math import sqrt
 from typing import Any, Literal
 
-from langchain_core.callbacks import BaseCallbackHandler, BaseCallbackManager
 from langchain_core.language_models import BaseChatModel
 from pydantic import BaseModel, Field
 from typing_extensions import TypedDict
 
-from sot_graph.keys import secrets_of
-from sot_graph.safety import Hider, describe, hide_in
+from sot_graph.redaction import describe, secrets_of
 
 Better = Literal["first", "second", "neither"]
 
@@ -29,34 +27,34 @@ class Preferences(BaseModel):
 
 
 ASPECTS = ("overall", "coherence", "relevance", "diversity", "immersion", "depth")
-"""What is judged: the answer as a whole, and the aspects of it that the paper compares (section 3.2)."""
+"""What is judged: the whole answer, and the aspects that the paper compares (section 3.2)."""
 OUTCOMES = ("win", "tie", "lose")
-"""For the answer by an outline."""
+"""From the view of the SoT answer."""
 
 
 class Verdict(TypedDict):
-    """What a judge said of two answers."""
+    """The verdict of a judge on two answers."""
 
     judge: str
-    """The model's name."""
+    """The name of the judge."""
     outcomes: dict[str, str]
-    """A `win`, `tie` or `lose` of the answer by an outline, for each aspect; empty where the judge failed."""
+    """Whether the SoT answer has a `win`, `tie` or `lose`, for each aspect; empty if the judge failed."""
     turned: list[str]
-    """The aspects whose verdict turned with the order of the answers, which makes it a tie."""
+    """The aspects in which the verdict turned with the order of the answers. They count as ties."""
     reasons: list[str]
-    """The judge's words, in each order."""
+    """The reasons of the judge, one for each order."""
     error: str | None
 
 
 class Judge:
-    """A model that judges, by openevals (`pip install "sot-graph[eval]"`)."""
+    """A model that judges answers, with openevals (`pip install "sot-graph[eval]"`)."""
 
     def __init__(self, name: str, model: BaseChatModel) -> None:
-        """Set the judge up.
+        """Set up the judge.
 
         Args:
-            name: What it is called in its verdicts.
-            model: Must be able to give structured output.
+            name: The name of the judge in its verdicts.
+            model: A model with structured output.
 
         Raises:
             ImportError: openevals is not installed.
@@ -65,62 +63,54 @@ class Judge:
 
         self.name = name
         self._secrets = secrets_of(model)
-        # openevals hands no config on: the handler that keeps keys out of traces goes with the model.
-        heard = model.model_copy(update={"callbacks": [Hider(self._secrets), *_callbacks(model)]})
-        options: Any = {"prompt": _prompt, "judge": heard, "output_schema": Preferences, "feedback_key": "preferences"}
-        self._ask: Any = llm.create_llm_as_judge(**options)
-        self._aask: Any = llm.create_async_llm_as_judge(**options)
+        options: Any = {"prompt": _prompt, "judge": model, "output_schema": Preferences, "feedback_key": "preferences"}
+        self._judge: Any = llm.create_llm_as_judge(**options)
+        self._ajudge: Any = llm.create_async_llm_as_judge(**options)
 
     def verdict(self, question: str, *, plain: str, sot: str) -> Verdict:
         """Judge two answers, in both orders.
 
         Args:
-            question: What was asked.
-            plain: The answer in one call.
-            sot: The answer by an outline.
+            question: The question.
+            plain: The plain answer.
+            sot: The SoT answer.
 
         Returns:
-            The verdict; with an `error` where the model failed.
+            The verdict. It has an `error` if the model failed.
         """
         try:
-            return self._read([self._ask(inputs=question, outputs=order) for order in _orders(plain, sot)])
-        except Exception as error:  # noqa: BLE001 - one verdict that fails does not end a comparison
+            return self._read([self._judge(inputs=question, outputs=order) for order in _orders(plain, sot)])
+        except Exception as error:  # noqa: BLE001 - a verdict that fails does not stop the comparison
             return self._failed(error)
 
     async def averdict(self, question: str, *, plain: str, sot: str) -> Verdict:
         """Judge two answers, in both orders; see `verdict`."""
-        asked = (self._aask(inputs=question, outputs=order) for order in _orders(plain, sot))
-        given = await asyncio.gather(*asked, return_exceptions=True)  # none goes on by itself
+        calls = (self._ajudge(inputs=question, outputs=order) for order in _orders(plain, sot))
+        outputs = await asyncio.gather(*calls, return_exceptions=True)  # waits for both, also if one fails
         try:
-            return self._read([_raised(each) for each in given])
+            return self._read([_raise_if_error(each) for each in outputs])
         except Exception as error:  # noqa: BLE001 - the same
             return self._failed(error)
 
-    def _read(self, given: Sequence[Any]) -> Verdict:
-        said = [Preferences.model_validate(each) for each in given]
-        pairs = {aspect: (getattr(said[0], aspect), getattr(said[1], aspect)) for aspect in ASPECTS}
+    def _read(self, outputs: Sequence[Any]) -> Verdict:
+        first, second = (Preferences.model_validate(each) for each in outputs)
+        pairs = {aspect: (getattr(first, aspect), getattr(second, aspect)) for aspect in ASPECTS}
         return Verdict(
             judge=self.name,
             outcomes={aspect: outcome(*pair) for aspect, pair in pairs.items()},
             turned=[aspect for aspect, pair in pairs.items() if pair[0] == pair[1] != "neither"],
-            reasons=[each.reason for each in said],
+            reasons=[first.reason, second.reason],
             error=None,
         )
 
     def _failed(self, error: Exception) -> Verdict:
-        hide_in(error, self._secrets)
-        return Verdict(judge=self.name, outcomes={}, turned=[], reasons=[], error=describe(error))
+        return Verdict(judge=self.name, outcomes={}, turned=[], reasons=[], error=describe(error, self._secrets))
 
 
-def _callbacks(model: BaseChatModel) -> list[BaseCallbackHandler]:
-    given = model.callbacks or []
-    return given.handlers if isinstance(given, BaseCallbackManager) else list(given)
-
-
-def _raised(given: Any) -> Any:
-    if isinstance(given, BaseException):
-        raise given
-    return given
+def _raise_if_error(output: Any) -> Any:
+    if isinstance(output, BaseException):
+        raise output
+    return output
 
 
 def _orders(plain: str, sot: str) -> tuple[dict[str, str], dict[str, str]]:
@@ -141,22 +131,22 @@ def _prompt(*, inputs: str, outputs: dict[str, str], **_: Any) -> list[Any]:
     return [{"role": "user", "content": text}]
 
 
-def outcome(in_front: Better, behind: Better) -> str:
-    """What two verdicts on the same pair come to: only who is better in both orders has won.
+def outcome(sot_first: Better, sot_second: Better) -> str:
+    """Combine the verdicts of both orders: an answer wins only if it is better in both.
 
     Args:
-        in_front: Which was better when the answer by an outline came first.
-        behind: Which was better when it came second.
+        sot_first: Which answer is better if the SoT answer is the first.
+        sot_second: Which answer is better if the SoT answer is the second.
     """
-    return {("first", "second"): "win", ("second", "first"): "lose"}.get((in_front, behind), "tie")
+    return {("first", "second"): "win", ("second", "first"): "lose"}.get((sot_first, sot_second), "tie")
 
 
 def share_interval(count: int, total: int) -> tuple[float, float]:
-    """The interval in which a share lies with a confidence of 95 % (Wilson's, which holds for few cases too).
+    """The 95 % confidence interval of a share, by Wilson's method, which also holds for few cases.
 
     Args:
-        count: How many of them.
-        total: Of how many; at least 1.
+        count: The number of cases that count.
+        total: The number of all cases, at least 1.
     """
     z, share = 1.959964, count / total
     middle = share + z * z / (2 * total)

@@ -1,19 +1,19 @@
-"""The summary of a comparison as a picture: speed-up by category, and verdicts by aspect."""
+"""The summary of a comparison as an SVG picture: speed-up by category, and verdicts by aspect."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import svg
 
-from sot_graph.console.drawing import BASE_STYLE, style, text, upright
-from sot_graph.console.timeline import fit, one_line, ticks
+from sot_graph.evaluation.drawing import BASE_STYLE, style, text, ticks, vertical_line
 from sot_graph.evaluation.judge import OUTCOMES
-from sot_graph.evaluation.summary import groups
+from sot_graph.evaluation.summary import TITLE, groups
+from sot_graph.evaluation.text import fit, one_line
 
 WIDTH, LEFT, RIGHT, FIGURES, LETTERS = 900, 200, 606, 648, 24
-"""The picture's width, where its bars begin and end, where the figures stand, and how long a name may be."""
+"""The width of the picture, where bars begin and end, where figures begin, and the maximum length of a name."""
 HEAD, ROW, ASPECT, GAP = 76, 24, 38, 84
-"""The heights of what stands above the bars, of a row of each kind, and between the two parts."""
+"""The heights of the header, of a row in each chart, and of the gap between the charts."""
 STYLE = """
 .spread { stroke: $call; stroke-width: 6; stroke-linecap: round; opacity: .45 }
 .median { fill: $call }
@@ -27,19 +27,19 @@ STYLE = """
 
 
 def summary_svg(summary: Mapping[str, Any]) -> str:
-    """Draw a summary as a picture that suits light and dark pages.
+    """Draw a summary as an SVG picture for light and dark themes.
 
     Args:
-        summary: What `summarize_comparisons` gave.
+        summary: The result of `summarize_comparisons`.
     """
     rows, verdicts = groups(summary), summary["verdicts"]
     below = HEAD + ROW * len(rows)
     height = below + (GAP + ASPECT * len(verdicts) + 24 if verdicts else 24)
     elements: list[svg.Element] = [
-        svg.Title(text="Answers by an outline beside plain ones"),
+        svg.Title(text=TITLE),
         svg.Style(text=style(BASE_STYLE + STYLE)),
         svg.Rect(width=WIDTH, height=height, class_=["page"]),
-        text(16, 28, "Speed-up: how many times sooner the answer by an outline is there", "head"),
+        text(16, 28, "Speed-up: the time of the plain answer divided by that of the SoT answer", "head"),
         *_speed_ups(rows, below),
         *_verdicts(verdicts, below + GAP),
     ]
@@ -47,12 +47,12 @@ def summary_svg(summary: Mapping[str, Any]) -> str:
 
 
 def _speed_ups(rows: Sequence[tuple[str, Any]], bottom: float) -> Iterator[svg.Element]:
-    """A row for each category: the median as a dot, the quartiles as the ends of a line."""
+    """One row per category: the median as a dot, the quartiles as the ends of a line."""
     most = max([2.0, *(group["speed_up"]["high"] for _, group in rows)]) * 1.05
     for tick in ticks(most, 7):
-        yield upright(_x(tick / most), HEAD - 14, bottom, "grid")
+        yield vertical_line(_x(tick / most), HEAD - 14, bottom, "grid")
         yield text(_x(tick / most), HEAD - 20, f"{tick:g}", "dim", "middle")
-    yield upright(_x(1 / most), HEAD - 14, bottom, "even")
+    yield vertical_line(_x(1 / most), HEAD - 14, bottom, "even")
     yield text(FIGURES, HEAD - 20, "median (quartiles), questions", "dim")
     for number, (name, group) in enumerate(rows):
         y, speed_up = HEAD + ROW * number + 8, group["speed_up"]
@@ -64,28 +64,28 @@ def _speed_ups(rows: Sequence[tuple[str, Any]], bottom: float) -> Iterator[svg.E
 
 
 def _verdicts(verdicts: Mapping[str, Any], top: float) -> Iterator[svg.Element]:
-    """A row for each aspect: a bar for each outcome, with its interval."""
+    """One row per aspect: a bar for each outcome, with its confidence interval."""
     if not verdicts:
         return
     bottom = top + ASPECT * len(verdicts)
-    yield text(16, top - 46, "Verdicts: the answer by an outline against the plain one", "head")
+    yield text(16, top - 46, "Verdicts: the SoT answer against the plain answer", "head")
     for tick in range(0, 101, 25):
-        yield upright(_x(tick / 100), top - 10, bottom, "grid")
+        yield vertical_line(_x(tick / 100), top - 10, bottom, "grid")
         yield text(_x(tick / 100), top - 16, f"{tick} %", "dim", "middle")
-    for place, name in enumerate(OUTCOMES):
-        yield svg.Rect(x=FIGURES + 80 * place, y=top - 24, width=9, height=9, class_=[name])
-        yield text(FIGURES + 80 * place + 14, top - 16, name, "dim")
+    for column, name in enumerate(OUTCOMES):
+        yield svg.Rect(x=FIGURES + 80 * column, y=top - 24, width=9, height=9, class_=[name])
+        yield text(FIGURES + 80 * column + 14, top - 16, name, "dim")
     for number, (aspect, outcomes) in enumerate(verdicts.items()):
         y = top + ASPECT * number
         yield text(16, y + 20, aspect)
-        for place, name in enumerate(OUTCOMES):
+        for column, name in enumerate(OUTCOMES):
             low, high = outcomes[name]["interval"]
-            middle = y + 6 + 10 * place
+            middle = y + 6 + 10 * column
             width = _x(outcomes[name]["share"]) - LEFT
             yield svg.Rect(x=LEFT, y=middle - 4, width=round(width, 1), height=8, class_=[name])
-            for kind in ("edge", "interval"):  # a line on a bar is seen by what is around it
+            for kind in ("edge", "interval"):  # the edge makes the interval visible on the bar
                 yield svg.Line(x1=_x(low), x2=_x(high), y1=middle, y2=middle, class_=[kind])
-            yield text(FIGURES + 80 * place, y + 20, f"{outcomes[name]['share']:.0%} ({outcomes[name]['count']})")
+            yield text(FIGURES + 80 * column, y + 20, f"{outcomes[name]['share']:.0%} ({outcomes[name]['count']})")
 
 
 def _x(share: float) -> float:

@@ -1,4 +1,4 @@
-"""What many comparisons come to: medians, spread, speed-up by category, and verdicts."""
+"""The summary of many comparisons: medians, quartiles, speed-up by category, and verdicts."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -9,54 +9,57 @@ from typing import Any, Literal
 from langchain_core.messages.ai import UsageMetadata
 from rich.cells import cell_len
 
-from sot_graph.console.timeline import fit, one_line
-from sot_graph.evaluation.compare import Answer, Comparison, is_answered
+from sot_graph.evaluation.compare import Answer, Comparison, is_complete
 from sot_graph.evaluation.judge import ASPECTS, OUTCOMES, Verdict, share_interval
+from sot_graph.evaluation.text import fit, one_line
 
+TITLE = "Skeleton-of-Thought answers compared with plain answers"
+PLAIN, SOT = "one plain call", "Skeleton-of-Thought"
+"""The headings of the two answers."""
 MILLION = 1_000_000
-NAME, ERROR = 24, 200
-"""How many columns a category's name may take in a table, and an error in a line."""
+NAME_WIDTH, ERROR_WIDTH = 24, 200
+"""The maximum width of a category's name in a table, and of an error in a line, in terminal cells."""
 GAP = 2
-"""How many columns are left free between two of a table."""
+"""The cells between two columns of a table."""
 
 
 @dataclass(frozen=True)
 class Prices:
-    """What a million tokens cost, in any currency."""
+    """The prices of a million tokens, in any currency."""
 
     input: float
     output: float
     cached: float | None = None
-    """What those input tokens cost that a provider has read from its cache; None: as the others."""
+    """The price of input tokens that the provider has read from its cache; None: the same as `input`."""
 
     def cost(self, usage: UsageMetadata | None) -> float | None:
-        """What these tokens cost; None where they are not known."""
+        """The cost of these tokens; None if they are not known."""
         if usage is None:
             return None
         cached = usage.get("input_token_details", {}).get("cache_read", 0)
-        less = 0.0 if self.cached is None else cached * (self.input - self.cached)
-        return (usage["input_tokens"] * self.input - less + usage["output_tokens"] * self.output) / MILLION
+        discount = 0.0 if self.cached is None else cached * (self.input - self.cached)
+        return (usage["input_tokens"] * self.input - discount + usage["output_tokens"] * self.output) / MILLION
 
 
 def summarize_comparisons(
     results: Iterable[Comparison], prices: Prices | None = None, judge: str | None = None
 ) -> dict[str, Any]:
-    """Sum results up.
+    """Summarize results.
 
     Args:
-        results: Those in which a way of answering failed are counted, and nothing more.
-        prices: Makes costs of the tokens.
-        judge: Whose verdicts to count; None: those of the only judge there is.
+        results: The results. Those with an incomplete answer count as failed, and are left out of all figures.
+        prices: To compute costs from tokens.
+        judge: The name of the judge whose verdicts count; None: the only judge.
 
     Returns:
-        `settings` (what was asked with), `questions`, `failed` (how many of them have not both answers whole), `all`
-        (see `figures`; None if all failed), `categories` (the same for each), `judge` (its name), `judged` (of how many
-        questions it has judged the answers), `turned` (for each aspect, how many ties are verdicts that turned with
-        the order of the answers) and `verdicts` (for each aspect, how often the answer by an outline won, tied and
-        lost: `count`, `share` and its `interval`).
+        `settings`, `questions` (how many), `failed` (how many of them lack a complete answer), `all` (see `figures`;
+        None if all failed), `categories` (the same for each category), `judge` (its name), `judged` (how many questions
+        have a verdict), `turned` (for each aspect, how many ties are verdicts that turned with the order of the
+        answers) and `verdicts` (for each aspect, how often the SoT answer won, tied and lost: `count`, `share` and its
+        `interval`).
     """
     results = list(results)
-    answered = [result for result in results if is_answered(result)]
+    answered = [result for result in results if is_complete(result)]
     judges = {name for result in answered for name in result["verdicts"]}
     if judge is None and len(judges) == 1:
         (judge,) = judges
@@ -80,29 +83,29 @@ def summarize_comparisons(
 
 
 def figures(results: Sequence[Comparison], prices: Prices | None = None) -> dict[str, Any]:
-    """The middle and the spread of what these answers took.
+    """The medians and quartiles of what these answers cost.
 
     Args:
         results: At least one, with both answers.
-        prices: Makes costs of the tokens.
+        prices: To compute costs from tokens.
 
     Returns:
-        `questions` (how many), `direct` (how many the graph answered without an outline), `speed_up` (the plain
-        answer's seconds divided by the other's) and, for `plain` and `sot`, `seconds`, `first_text_seconds`,
-        `characters`, `input_tokens`, `output_tokens`, `tokens` and `cost`; each as `median`, `low` and `high` (the
-        quartiles), or None where nobody told.
+        `questions` (how many), `direct` (how many the graph answered without an outline), `speed_up` (the seconds of
+        the plain answer divided by those of the SoT answer) and, for `plain` and `sot`, `seconds`,
+        `first_text_seconds`, `characters`, `input_tokens`, `output_tokens`, `tokens` and `cost`; each as `median`,
+        `low` and `high` (the quartiles), or None if it is not known.
     """
     sots = [result["sot"] for result in results]
     return {
         "questions": len(results),
         "direct": sum(not answer["points"] for answer in sots),
         "speed_up": spread([result["plain"]["seconds"] / max(result["sot"]["seconds"], 0.001) for result in results]),
-        "plain": _taken([result["plain"] for result in results], prices),
-        "sot": _taken(sots, prices),
+        "plain": _costs([result["plain"] for result in results], prices),
+        "sot": _costs(sots, prices),
     }
 
 
-def _taken(answers: Sequence[Answer], prices: Prices | None) -> dict[str, Any]:
+def _costs(answers: Sequence[Answer], prices: Prices | None) -> dict[str, Any]:
     def tokens(key: Literal["input_tokens", "output_tokens", "total_tokens"]) -> dict[str, float] | None:
         return spread([answer["usage"] and answer["usage"][key] for answer in answers])
 
@@ -118,7 +121,7 @@ def _taken(answers: Sequence[Answer], prices: Prices | None) -> dict[str, Any]:
 
 
 def spread(values: Iterable[float | None]) -> dict[str, float] | None:
-    """The median and the quartiles of those values that are known; None where none is."""
+    """The median and the quartiles of the known values; None without any."""
     known = [value for value in values if value is not None]
     if not known:
         return None
@@ -127,7 +130,7 @@ def spread(values: Iterable[float | None]) -> dict[str, float] | None:
 
 
 def _shares(judged: Sequence[Verdict]) -> dict[str, Any]:
-    """How often the answer by an outline won, tied and lost, by aspect."""
+    """How often the SoT answer won, tied and lost, by aspect."""
     outcomes = [verdict["outcomes"] for verdict in judged]
     counts = {aspect: {each: sum(o[aspect] == each for o in outcomes) for each in OUTCOMES} for aspect in ASPECTS}
     return {
@@ -144,20 +147,20 @@ def _shares(judged: Sequence[Verdict]) -> dict[str, Any]:
 
 
 Rows = list[list[str]]
-"""A table: its headline first."""
+"""A table as rows of cells. The first row is the header."""
 
 
 def groups(summary: Mapping[str, Any]) -> list[tuple[str, dict[str, Any]]]:
-    """All questions, and those of each category, with their names."""
+    """The figures of all questions and of each category, by name."""
     return [("all", summary["all"]), *summary["categories"].items()] if summary["all"] else []
 
 
 def time_rows(summary: Mapping[str, Any], *, quartiles: bool = True) -> Rows:
-    """The figures as a table, with a line for each category; `[]` where nothing was answered.
+    """The figures as a table with a row for each category; `[]` if no question was answered.
 
     Args:
-        summary: What `summarize_comparisons` gave.
-        quartiles: Whether there is room for them.
+        summary: The result of `summarize_comparisons`.
+        quartiles: Whether to include the quartiles.
     """
     if not summary["all"]:
         return []
@@ -174,11 +177,11 @@ def time_rows(summary: Mapping[str, Any], *, quartiles: bool = True) -> Rows:
 
 
 def verdict_rows(summary: Mapping[str, Any], *, intervals: bool = True) -> Rows:
-    """The verdicts as a table, with a line for each aspect; `[]` where nothing was judged.
+    """The verdicts as a table with a row for each aspect; `[]` without any verdict.
 
     Args:
-        summary: What `summarize_comparisons` gave.
-        intervals: Whether there is room for them.
+        summary: The result of `summarize_comparisons`.
+        intervals: Whether to include the confidence intervals.
     """
     if not summary["verdicts"]:
         return []
@@ -189,18 +192,18 @@ def verdict_rows(summary: Mapping[str, Any], *, intervals: bool = True) -> Rows:
     return rows
 
 
-def fitting(choices: Sequence[Rows], width: int) -> list[Rows]:
-    """Tables that show every figure whole; only names are cut.
+def fit_tables(choices: Sequence[Rows], width: int) -> list[Rows]:
+    """Fit a table to a terminal without cutting any figure. Only names are cut.
 
     Args:
-        choices: The same table, with less in each than in the one before. The first that there is room for is taken;
-            the last is broken into several where even that one is too wide.
-        width: How many columns of a terminal there are.
+        choices: Versions of the table, each narrower than the one before. The first that fits is used. If none fits,
+            the last one is split into several tables.
+        width: The width of the terminal in cells.
     """
     for rows in choices:
         names, *figures = zip(*rows, strict=True)
-        room = max(cell_len(names[0]), min(NAME, width // 5))
-        names = tuple(fit(one_line(name), room) for name in names)
+        name_width = max(cell_len(names[0]), min(NAME_WIDTH, width // 5))
+        names = tuple(fit(one_line(name), name_width) for name in names)
         tables = [[names]]
         for column in figures:
             if _width([*tables[-1], column]) > width:
@@ -216,31 +219,31 @@ def _width(columns: Sequence[Sequence[str]]) -> int:
 
 
 def notes(summary: Mapping[str, Any]) -> list[str]:
-    """What has to be known to read the figures."""
+    """The notes below the figures, which explain how to read them."""
     group = summary["all"] or {}
-    lines = ["n: questions. Medians, and in brackets the quartiles; with an arrow: plain → SoT."]
+    lines = ["n: number of questions. Figures are medians, with quartiles in brackets; an arrow means plain → SoT."]
     if summary["settings"]:
-        lines.insert(0, f"Asked with: {in_words(summary['settings'])}.")
+        lines.insert(0, f"Settings: {settings_line(summary['settings'])}.")
     if group.get("direct"):
-        lines.append(f"{group['direct']} of {group['questions']} answers of the graph are direct, without an outline.")
+        lines.append(f"{group['direct']} of {group['questions']} SoT answers are direct, without an outline.")
     if summary["failed"]:
-        lines.append(f"{summary['failed']} of {summary['questions']} questions failed, and are not in the figures.")
+        lines.append(f"{summary['failed']} of {summary['questions']} questions failed and are left out of the figures.")
     if summary["verdicts"]:
         lines.append(
-            f"Judge: {summary['judge']}, on the answers to {summary['judged']} of {group['questions']} questions."
+            f"Judge: {summary['judge']}, with verdicts on {summary['judged']} of {group['questions']} questions."
         )
-        lines.append("turned: verdicts that turned with the order of the answers; each is a tie.")
-        lines.append("Intervals of 95 % (Wilson).")
+        lines.append("turned: verdicts that turned with the order of the answers. They count as ties.")
+        lines.append("Brackets in the verdicts: 95 % confidence intervals (Wilson).")
     return lines
 
 
-def in_words(settings: Mapping[str, Any]) -> str:
-    """What was asked with, as a line."""
+def settings_line(settings: Mapping[str, Any]) -> str:
+    """The settings of a comparison on one line."""
     return ", ".join(f"{key} {value}" for key, value in settings.items() if value is not None)
 
 
-def taken(answer: Answer) -> str:
-    """What an answer took, as a line."""
+def answer_line(answer: Answer) -> str:
+    """What an answer cost, on one line."""
     first = answer["first_text_seconds"]
     parts = [f"{answer['seconds']:.1f} s"]
     if first is not None:
@@ -252,36 +255,38 @@ def taken(answer: Answer) -> str:
 
 
 def problems(results: Iterable[Comparison], judge: str | None) -> list[str]:
-    """What could not be had, a line for each."""
+    """The errors of answers and verdicts, one per line."""
     lines = []
     for result in results:
         verdict = result["verdicts"].get(judge or "")
         errors = {
-            "one plain call": result["plain"]["error"],
-            "by an outline": result["sot"]["error"],
+            PLAIN: result["plain"]["error"],
+            SOT: result["sot"]["error"],
             "judge": verdict and verdict["error"],
         }
-        asked = fit(one_line(result["question"]), 60)
-        lines += [f"{asked!r}, {what}: {fit(one_line(error), ERROR)}" for what, error in errors.items() if error]
+        question = fit(one_line(result["question"]), 60)
+        lines += [
+            f"{question!r}, {what}: {fit(one_line(error), ERROR_WIDTH)}" for what, error in errors.items() if error
+        ]
     return lines
 
 
 def markdown(summary: Mapping[str, Any]) -> str:
-    """The summary as a page."""
+    """The summary as Markdown."""
     tables = [rows for rows in (time_rows(summary), verdict_rows(summary)) if rows]
-    return "# Answers by an outline beside plain ones\n\n" + "\n\n".join(
-        [*map(_markdown_table, tables), "\n".join(f"- {_in_markdown(line)}" for line in notes(summary))]
+    return f"# {TITLE}\n\n" + "\n\n".join(
+        [*map(_markdown_table, tables), "\n".join(f"- {_escape_markdown(line)}" for line in notes(summary))]
     )
 
 
 def _markdown_table(rows: Rows) -> str:
-    head, *lines = ([_in_markdown(cell).replace("|", "\\|") for cell in row] for row in rows)
+    head, *lines = ([_escape_markdown(cell).replace("|", "\\|") for cell in row] for row in rows)
     ruler = ["---", *["---:"] * (len(head) - 1)]
     return "\n".join(f"| {' | '.join(row)} |" for row in (head, ruler, *lines))
 
 
-def _in_markdown(words: str) -> str:
-    """A line that is no HTML, and turns no other text around."""
+def _escape_markdown(words: str) -> str:
+    """A text on one line, with HTML escaped."""
     return escape(one_line(words), quote=False)
 
 

@@ -1,32 +1,36 @@
-"""When each call of an answer ran, what it waited for and what it cost: put in order, and drawn for a terminal."""
+"""When each call of an answer ran, how long it waited and what it cost: as rows, and drawn on a terminal."""
 
 import textwrap
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from math import floor, log10
+from math import floor
 from typing import Any
 
 from langchain_core.messages.ai import UsageMetadata
 from rich.text import Text
 
-from sot_graph.console.display import SIGNS, harmless
-from sot_graph.usage import total_usage
+from sot_graph.cli.display import SIGNS
+from sot_graph.evaluation.drawing import ticks
+from sot_graph.evaluation.text import fit, one_line
+from sot_graph.usage import SotMetadata, total_usage
 
 STAGES = ("agent", "skeleton", "lead", "expand", "direct", "merge")
+"""The stages in the order of their rows."""
 STYLES = {"call": "cyan", "retry": "yellow", "failed": "red"}
-LEGEND = ("░ waits", "▒ before the first token", "█ after it", "✗ failed")
+LEGEND = ("░ waits", "▒ before the first token", "█ after the first token", "✗ failed")
+NO_BREAK_SPACE = "\N{NO-BREAK SPACE}"
 
 
 @dataclass
 class Attempt:
-    """One attempt at a call. Its times are seconds from the beginning, without the pauses."""
+    """One attempt at a call. All times are seconds since the start of the answer, without long pauses."""
 
     number: int
     began: float
-    """When it could have been sent; until it was, it waited."""
+    """When it was ready to be sent. It waited until `sent`."""
     sent: float
     first: float | None
-    """When its first token came; None where that is not known."""
+    """When its first token arrived; None if that is not known."""
     ended: float
     usage: UsageMetadata | None
     error: str | None
@@ -35,13 +39,13 @@ class Attempt:
 
     @property
     def kind(self) -> str:
-        """How it is coloured: as a call, a retry or a failed one."""
+        """Which colour it has: that of a call, of a retry or of a failed attempt."""
         if self.error is not None:
             return "failed"
         return "retry" if self.is_retry else "call"
 
     @property
-    def told(self) -> str:
+    def description(self) -> str:
         """The attempt in words."""
         parts = [f"took {duration(self.ended - self.sent)}"]
         if self.sent > self.began:
@@ -57,7 +61,7 @@ class Attempt:
 
 @dataclass
 class Row:
-    """A point, or a stage that is one call, with all its attempts."""
+    """All attempts of one point, or of a stage that makes one call."""
 
     index: int | None
     title: str
@@ -76,19 +80,19 @@ class Row:
 
     @property
     def time(self) -> str:
-        """How long its calls took, without waiting; nothing where nothing was asked."""
+        """How long its attempts took, without waiting; empty if it made no call."""
         return duration(sum(attempt.ended - attempt.sent for attempt in self.attempts)) if self.attempts else ""
 
     @property
     def tokens(self) -> str:
-        """What went in and what came out."""
+        """Its input and output tokens."""
         if usage := self.usage:
             return f"{usage['input_tokens']:,} → {usage['output_tokens']:,}"
         return "?" if self.attempts else ""
 
     @property
     def note(self) -> str:
-        """What is not as usual about it."""
+        """What is unusual: a status other than "written", or several attempts."""
         sign, _ = SIGNS.get(self.status, ("↺", ""))
         status = [] if self.status == "written" else [f"{sign} {self.status}"]
         return ", ".join(status + [f"{len(self.attempts)} attempts"] * (len(self.attempts) > 1))
@@ -96,41 +100,41 @@ class Row:
 
 @dataclass
 class Timeline:
-    """An answer's calls in the order of the answer."""
+    """The calls of an answer, in the order of the answer."""
 
     rows: list[Row]
     pauses: list[tuple[float, float]]
-    """Where nothing ran for longer than all the work took, and for how long. These are cut out."""
+    """The pauses that are cut out: when each began, and how long it was."""
     span: float
-    """Where the last call ends."""
+    """When the last call ends."""
 
     def share(self, at: float) -> float:
-        """Where a moment is, from 0 to 1."""
+        """The position of a moment, from 0 to 1."""
         return min(1.0, at / self.span)
 
     @property
     def longest_title(self) -> int:
-        """How many columns the longest title takes."""
+        """The width of the longest title, in terminal cells."""
         return max((Text(row.title).cell_len for row in self.rows), default=0)
 
     @property
-    def paused(self) -> str:
-        """The pauses in words."""
+    def pause_note(self) -> str:
+        """The pauses in words; empty without any."""
         number, length = len(self.pauses), duration(sum(seconds for _, seconds in self.pauses))
         return f"{'a pause' if number == 1 else f'{number} pauses'} of {length} cut out" if number else ""
 
 
-def read_timeline(sot: dict[str, Any]) -> Timeline:
-    """Put an answer's attempts into rows, and cut out long pauses.
+def read_timeline(sot: SotMetadata) -> Timeline:
+    """Sort the attempts of an answer into rows, and cut out long pauses.
 
     Args:
-        sot: What the answer's message has as `response_metadata["sot"]`.
+        sot: `response_metadata["sot"]` of the answer's message.
     """
     rows: dict[tuple[int, int], Row] = {}
-    for point in sot["points"]:  # a point that was cached has no attempt, and is seen all the same
+    for point in sot["points"]:  # a cached point has a row, too, although it has no attempts
         status = "cached" if point["cached"] else point["status"]
         rows[STAGES.index("expand"), point["index"]] = Row(point["index"], one_line(point["title"]), status)
-    entries, pauses = _without_pauses(sot["timeline"], longest=max(1.0, sot["seconds"]))
+    entries, pauses = _cut_pauses(sot["timeline"], longest=max(1.0, sot["seconds"]))
     for entry in entries:
         key = (STAGES.index(entry["stage"]), entry["index"] or 0)
         row = rows.setdefault(key, Row(None, entry["stage"], "written"))
@@ -141,64 +145,54 @@ def read_timeline(sot: dict[str, Any]) -> Timeline:
     return Timeline([rows[key] for key in sorted(rows)], pauses, max(ends, default=0) or 1.0)
 
 
-def timeline_text(sot: dict[str, Any], width: int) -> Text:
-    """Draw an answer's timeline for a terminal.
+def timeline_text(sot: SotMetadata, width: int) -> Text:
+    """Draw the timeline of an answer for a terminal.
 
     Args:
-        sot: What the answer's message has as `response_metadata["sot"]`.
-        width: How many columns there are.
+        sot: `response_metadata["sot"]` of the answer's message.
+        width: The width of the terminal in cells.
     """
     run = read_timeline(sot)
     figures = _figures(run.rows)
-    room = min(run.longest_title, width // 5)
-    before = room + len("▸ 10 ") + 1
-    cells = max(1, width // 4, width - before - max(map(len, figures), default=0))
-    lines = [Text(" " * before + _scale(run, cells), "dim")]
+    title_width = min(run.longest_title, width // 5)
+    left = title_width + len("▸ 10 ") + 1
+    cells = max(1, width // 4, width - left - max(map(len, figures), default=0))
+    lines = [Text(" " * left + _scale(run, cells), "dim")]
     for row, figure in zip(run.rows, figures, strict=True):
-        name = f"{'▸' if row.is_critical else ' '} {row.index or '':>2} {fit(row.title, room, pad=True)} "
-        lines.append(Text.assemble(name, _bar(row, run, cells), (figure, "red" if row.status == "failed" else "dim")))
+        marker = "▸" if row.is_critical else " "
+        label = f"{marker} {row.index or '':>2} {fit(row.title, title_width, pad=True)} "
+        lines.append(Text.assemble(label, _bar(row, run, cells), (figure, "red" if row.status == "failed" else "dim")))
     for line in lines:
         line.truncate(width, overflow="ellipsis")
-    legend = [f"▸ critical path {duration(sot['critical_path_seconds'])}", *LEGEND, *[run.paused] * bool(run.pauses)]
-    whole = ", ".join(part.replace(" ", "\u00a0") for part in legend)  # lines are not broken within a part
-    told = "\n".join(textwrap.wrap(whole, width)).replace("\u00a0", " ")
-    return Text("\n").join([*lines, Text(told, "dim")])
-
-
-def ticks(span: float, most: int) -> list[float]:
-    """Round steps from 0 to a span.
-
-    Args:
-        span: Where to end.
-        most: How many steps there may be.
-    """
-    power = 10.0 ** floor(log10(span / most))
-    step = next(power * step for step in (1, 2, 5, 10, 20) if span / (power * step) <= most)
-    return [round(step * number, 9) for number in range(floor(span / step + 1e-9) + 1)]
+    legend = [f"▸ critical path {duration(sot['critical_path_seconds'])}", *LEGEND]
+    legend += [run.pause_note] if run.pauses else []
+    return Text("\n").join([*lines, Text(_wrap(legend, width), "dim")])
 
 
 def duration(seconds: float) -> str:
-    """So many seconds, for people."""
+    """A number of seconds in words."""
     minutes, rest = divmod(round(seconds), 60)
     if minutes > 1:
         return f"{minutes} min {rest} s"
     return f"{seconds:.1f} s" if minutes else f"{seconds:.2f} s"
 
 
-def one_line(text: str) -> str:
-    """A text as one line that no terminal obeys."""
-    return " ".join(harmless(text).split())
+def _wrap(parts: Iterable[str], width: int) -> str:
+    """Join parts with commas, and wrap the lines between two parts only."""
+    line = ", ".join(part.replace(" ", NO_BREAK_SPACE) for part in parts)
+    return "\n".join(textwrap.wrap(line, width)).replace(NO_BREAK_SPACE, " ")
 
 
-def fit(text: str, cells: int, *, pad: bool = False) -> str:
-    """A text in a room of so many columns."""
-    room = Text(text)
-    room.truncate(cells, overflow="ellipsis", pad=pad)
-    return room.plain
+def _cut_pauses(entries: Iterable[dict[str, Any]], longest: float) -> tuple[list[dict[str, Any]], list[Any]]:
+    """Move the entries after a long pause to its beginning. Such a pause is a review, or the time before a resume.
 
+    Args:
+        entries: The attempts, in the order in which they began.
+        longest: Longer pauses are cut out.
 
-def _without_pauses(entries: Iterable[dict[str, Any]], longest: float) -> tuple[list[dict[str, Any]], list[Any]]:
-    """Move what came after a long pause to where that began: a person's review, or a thread that was resumed."""
+    Returns:
+        The moved entries, and the pauses.
+    """
     moved, pauses = [], []
     end = cut = 0.0
     for entry in entries:
@@ -229,7 +223,7 @@ def _attempt(entry: dict[str, Any], *, is_retry: bool) -> Attempt:
 
 
 def _figures(rows: list[Row]) -> list[str]:
-    """What stands behind the bars, one below the other."""
+    """The text to the right of each bar, aligned in columns."""
     time = max((len(row.time) for row in rows), default=0)
     tokens = max((len(row.tokens) for row in rows), default=0)
     return [f" {row.time:>{time}}  {row.tokens:>{tokens}}  {row.note}".rstrip() for row in rows]
@@ -245,13 +239,13 @@ def _bar(row: Row, run: Timeline, cells: int) -> Text:
             signs[cell] = "░" if cell < sent else "▒" if cell < first else "█"
             styles[cell] = STYLES[attempt.kind]
         crosses += [] if attempt.error is None else [ended]
-    for cell in crosses:  # above the attempt that follows
+    for cell in crosses:  # last, so that the next attempt does not cover them
         signs[cell], styles[cell] = "✗", STYLES["failed"]
     return Text.assemble(*zip(signs, styles, strict=True))
 
 
 def _scale(run: Timeline, cells: int) -> str:
-    """Round seconds above the bars."""
+    """The line above the bars: round numbers of seconds."""
     line = ""
     for tick in ticks(run.span, max(1, cells // 6)):
         at = floor(run.share(tick) * cells)

@@ -1,12 +1,13 @@
-"""What pictures and pages have in common: shapes, texts, and colours for light and dark."""
+"""What the SVG pictures and HTML pages share: shapes, texts, scales, and colours for light and dark themes."""
 
 import re
 from html import escape
+from math import floor, log10
 from string import Template
 
 import svg
 
-from sot_graph.console.display import harmless
+from sot_graph.evaluation.text import strip_controls
 
 LIGHT = {
     "page": "#ffffff",
@@ -46,18 +47,18 @@ NOT_IN_XML = re.compile("[\ufffe\uffff]")
 
 
 def style(rules: str) -> str:
-    """Rules with the colours of a light page, and with those of a dark one where that is preferred."""
+    """Fill the colours into CSS rules, for light themes and again for dark ones."""
     light, dark = (Template(rules).substitute(colours) for colours in (LIGHT, DARK))
     return f"{light}@media (prefers-color-scheme: dark) {{{dark}}}\n"
 
 
 def page(title: str, rules: str, body: str) -> str:
-    """A page in HTML, with its title above it.
+    """An HTML page with its title as a heading.
 
     Args:
-        title: As it is, in one line.
-        rules: The style of what is in the body; see `style`.
-        body: In HTML.
+        title: Plain text, in one line.
+        rules: CSS for the body; see `style`.
+        body: HTML.
     """
     return (
         '<!doctype html>\n<html lang="en">\n<meta charset="utf-8">\n<meta name="color-scheme" content="light dark">\n'
@@ -72,11 +73,23 @@ def text(x: float, y: float, words: str, *classes: str) -> svg.Text:
     return svg.Text(x=round(x, 1), y=y, text=clean(words), class_=list(classes) or None)
 
 
-def upright(x: float, top: float, bottom: float, kind: str) -> svg.Line:
+def vertical_line(x: float, top: float, bottom: float, kind: str) -> svg.Line:
     """A line from top to bottom."""
     return svg.Line(x1=x, x2=x, y1=top, y2=bottom, class_=[kind])
 
 
 def clean(words: str) -> str:
-    """A text that XML may hold: svg.py takes texts as they are."""
-    return escape(NOT_IN_XML.sub("", harmless(words)))
+    """Escape a text for XML and HTML, without the characters that XML forbids. svg.py does not escape texts."""
+    return escape(NOT_IN_XML.sub("", strip_controls(words)))
+
+
+def ticks(span: float, most: int) -> list[float]:
+    """Round numbers from 0 to a span, at equal steps.
+
+    Args:
+        span: Where to end.
+        most: The maximum number of steps.
+    """
+    power = 10.0 ** floor(log10(span / most))
+    step = next(power * step for step in (1, 2, 5, 10, 20) if span / (power * step) <= most)
+    return [round(step * number, 9) for number in range(floor(span / step + 1e-9) + 1)]
