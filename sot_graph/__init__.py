@@ -4,10 +4,12 @@ import typing
 
 from sot_graph.demo import DemoChatModel
 from sot_graph.errors import ExpansionError, ReplyError, SotError
-from sot_graph.graph import create_sot_graph
+from sot_graph.graph import SotGraph, create_sot_graph
 from sot_graph.state import Point, SotInput, SotOutput, SotState
 from sot_graph.streaming import SotEvent, astream_answer, stream_answer
 from sot_graph.tools import create_sot_tool
+from sot_graph.tracing import __version__
+from sot_graph.usage import SotMetadata
 
 if typing.TYPE_CHECKING:
     from sot_graph.middleware import SkeletonOfThoughtMiddleware
@@ -31,9 +33,12 @@ __all__ = [
     "SkeletonOfThoughtMiddleware",
     "SotError",
     "SotEvent",
+    "SotGraph",
     "SotInput",
+    "SotMetadata",
     "SotOutput",
     "SotState",
+    "__version__",
     "astream_answer",
     "create_sot_graph",
     "create_sot_tool",

@@ -1,41 +1,43 @@
-"""Keys for the engine's node cache: the same question to the same model is the same call."""
+"""Keys for LangGraph's node cache: the same question to the same model is the same call."""
 
+import hashlib
+import json
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
+from uuid import uuid4
 
-from langchain_core.language_models import BaseChatModel
 from langchain_core.load import dumps
-from langchain_core.messages import SystemMessage
+from langchain_core.messages import BaseMessage
 from langgraph.types import CachePolicy
 
-from sot_graph.prompt import digest
+
+def digest(*parts: object) -> str:
+    """A short name for what a call depends on, without the random ids of messages."""
+
+    def plain(value: object) -> object:
+        if isinstance(value, BaseMessage):
+            return [value.type, value.content, getattr(value, "tool_calls", None)]
+        return repr(value)
+
+    return hashlib.sha256(json.dumps(parts, default=plain).encode()).hexdigest()[:32]
 
 
-def keyed(
-    policy: CachePolicy[Any] | None,
-    model: BaseChatModel,
-    system_prompt: SystemMessage | None,
-    fields: tuple[str, ...],
-    *options: object,
+def with_key(
+    policy: CachePolicy[Any] | None, model: object, fields: tuple[str, ...], *options: object
 ) -> CachePolicy[Any] | None:
     """Give a cache policy a key that fits a node, unless the caller's policy has one of its own.
 
-    The engine's default key holds everything in the node's input, random message ids and the last turn's points
-    included, so it would never match; and nothing of the model, so two graphs that share a cache would mix.
-
-    Args:
-        policy: The caller's.
-        model: The model that the node calls.
-        system_prompt: The caller's own.
-        fields: The keys of the node's input that its reply depends on.
-        options: What else it depends on.
+    LangGraph's key holds all of the node's input, with random message ids and the last turn's points, so it would never
+    match; and nothing of the model, so two graphs that share a cache would mix. This one depends on the model, on these
+    fields of the input, and on the options.
     """
     if policy is None or policy.key_func is not CachePolicy().key_func:
         return policy
-    made_by = digest(dumps(model), system_prompt, *options)
+    common = digest(dumps(model), *options)
 
     def key_func(payload: Mapping[str, Any]) -> str:
-        return digest(made_by, *(payload.get(field) for field in fields))
+        # A failed point that is written again must not be read from the cache.
+        return str(uuid4()) if payload.get("again") else digest(common, *(payload.get(field) for field in fields))
 
     return replace(policy, key_func=key_func)

@@ -5,24 +5,23 @@ import json
 import re
 import time
 import zlib
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from typing import Any
 from uuid import uuid4
 
-from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
+from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, BaseRunManager, CallbackManagerForLLMRun
 from langchain_core.language_models import BaseChatModel, LanguageModelInput
-from langchain_core.language_models.chat_models import agenerate_from_stream, generate_from_stream
+from langchain_core.language_models.chat_models import generate_from_stream
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, HumanMessage, ToolMessage
 from langchain_core.messages.ai import UsageMetadata
 from langchain_core.messages.tool import tool_call_chunk
 from langchain_core.outputs import ChatGenerationChunk, ChatResult
-from langchain_core.runnables import Runnable
+from langchain_core.runnables import Runnable, ensure_config
 from langchain_core.tools import BaseTool
 from langchain_core.utils.function_calling import convert_to_openai_tool
 
-from sot_graph.expand import YOUR_POINT
-from sot_graph.prompt import RULE
-from sot_graph.skeleton import MAY_DECLINE, REMARK, Outline
+from sot_graph.outline_reply import Outline
+from sot_graph.prompts import MAY_DECLINE, REMARK, RULE, YOUR_POINT
 
 _STOP_WORDS = frozenset(
     """
@@ -105,7 +104,11 @@ class DemoChatModel(BaseChatModel):
         run_manager: CallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> ChatResult:
-        return generate_from_stream(self._stream(messages, stop, None, **kwargs))
+        chunks = []
+        for wait, chunk in self._paced(messages, run_manager, kwargs):
+            time.sleep(wait)
+            chunks.append(chunk)
+        return generate_from_stream(iter(chunks))
 
     async def _agenerate(
         self,
@@ -114,7 +117,11 @@ class DemoChatModel(BaseChatModel):
         run_manager: AsyncCallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> ChatResult:
-        return await agenerate_from_stream(self._astream(messages, stop, None, **kwargs))
+        chunks = []
+        for wait, chunk in self._paced(messages, run_manager, kwargs):
+            await asyncio.sleep(wait)
+            chunks.append(chunk)
+        return generate_from_stream(iter(chunks))
 
     def _stream(
         self,
@@ -123,7 +130,7 @@ class DemoChatModel(BaseChatModel):
         run_manager: CallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> Iterator[ChatGenerationChunk]:
-        for wait, chunk in self._paced(messages, kwargs):
+        for wait, chunk in self._paced(messages, run_manager, kwargs):
             time.sleep(wait)
             if run_manager:
                 run_manager.on_llm_new_token(chunk.text, chunk=chunk)
@@ -136,24 +143,27 @@ class DemoChatModel(BaseChatModel):
         run_manager: AsyncCallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> AsyncIterator[ChatGenerationChunk]:
-        for wait, chunk in self._paced(messages, kwargs):
+        for wait, chunk in self._paced(messages, run_manager, kwargs):
             await asyncio.sleep(wait)
             if run_manager:
                 await run_manager.on_llm_new_token(chunk.text, chunk=chunk)
             yield chunk
 
     def _paced(
-        self, messages: list[BaseMessage], kwargs: dict[str, Any]
+        self, messages: list[BaseMessage], run_manager: BaseRunManager | None, kwargs: dict[str, Any]
     ) -> Iterator[tuple[float, ChatGenerationChunk]]:
-        """The reply's pieces, each with the seconds to wait for it."""
-        call = demo_call(messages, [tool["function"] for tool in kwargs.get("tools", [])])
-        pieces = _call_pieces(*call) if call else [AIMessageChunk(content=w) for w in _words(demo_text(messages))]
+        """The reply's chunks, each with the seconds to wait for it."""
+        # Some versions of langchain-core stream without a run manager: the config that is inherited has the same.
+        metadata = (run_manager and run_manager.metadata) or ensure_config().get("metadata") or {}
+        call = demo_call(messages, [tool["function"] for tool in kwargs.get("tools", [])], metadata)
+        text = "" if call else demo_text(messages, metadata)
+        chunks = _call_chunks(*call) if call else [AIMessageChunk(content=word) for word in _words(text)]
         wait = self.first_token
-        for piece in pieces:
-            yield wait, ChatGenerationChunk(message=piece)
+        for chunk in chunks:
+            yield wait, ChatGenerationChunk(message=chunk)
             wait = 1 / self.tokens_per_second if self.tokens_per_second else 0.0
         read = sum(len(message.text) for message in messages) // 4
-        usage = UsageMetadata(input_tokens=read, output_tokens=len(pieces), total_tokens=read + len(pieces))
+        usage = UsageMetadata(input_tokens=read, output_tokens=len(chunks), total_tokens=read + len(chunks))
         end = AIMessageChunk(
             content="",
             usage_metadata=usage,
@@ -183,12 +193,13 @@ def demo_titles(question: str) -> list[str]:
     return titles[: 5 + _number(question) % 4]
 
 
-def demo_call(messages: Sequence[BaseMessage], tools: Sequence[dict[str, Any]]) -> tuple[str, str] | None:
+def demo_call(
+    messages: Sequence[BaseMessage], tools: Sequence[dict[str, Any]], metadata: Mapping[str, Any]
+) -> tuple[str, str] | None:
     """The tool that the demo calls next, and the arguments as JSON; None when it answers."""
     if any(tool["name"] == Outline.__name__ for tool in tools):
         return Outline.__name__, demo_outline(messages)
-    question, instruction = _parts(messages)
-    question = _point_in(instruction)[1] or question  # an agent may write a point
+    question = metadata.get("sot_title") or _parts(messages)[0]  # an agent may write a point
     used = {message.name for message in _since_question(messages) if isinstance(message, ToolMessage)}
     for tool in sorted(tools, key=_takes_outline):  # what can be looked up comes before what is written from it
         arguments = _arguments(tool.get("parameters") or {}, question)
@@ -218,10 +229,12 @@ def _arguments(schema: dict[str, Any], question: str) -> dict[str, Any] | None:
     return None
 
 
-def demo_text(messages: Sequence[BaseMessage]) -> str:
-    """The text of one point, or of a direct answer, or of an agent's answer after its tools."""
-    question, instruction = _parts(messages)
-    index, title = _point_in(instruction)
+def demo_text(messages: Sequence[BaseMessage], metadata: Mapping[str, Any]) -> str:
+    """The text of a point, of the opening, of a direct answer, or of an agent's answer after its tools."""
+    question, _instruction = _parts(messages)
+    index, title = metadata.get("sot_point", 0), metadata.get("sot_title", "")
+    if metadata.get("sot_stage") == "lead":
+        return f"Placeholder by the demo model: a real one would open here with a sentence on {_topic(question)}."
     results = [f"{m.name}: “{_short(m.text, 200)}”" for m in _since_question(messages) if isinstance(m, ToolMessage)]
     if index:
         text = _point_text(question, index, title)
@@ -245,7 +258,7 @@ def _point_text(question: str, index: int, title: str) -> str:
     return " ".join(text.split()).replace("{title}", title)
 
 
-def _call_pieces(name: str, arguments: str) -> list[AIMessageChunk]:
+def _call_chunks(name: str, arguments: str) -> list[AIMessageChunk]:
     """A tool call, streamed as providers do: the name with the first piece only."""
     first, *rest = _words(arguments)
     calls = [tool_call_chunk(name=name, args=first, id=f"call-{uuid4()}", index=0)]
@@ -267,13 +280,6 @@ def _parts(messages: Sequence[BaseMessage]) -> tuple[str, str]:
     if is_point:  # a graph inside a graph: the point is what its outline is about
         question = point.partition(": ")[2]
     return (question, instruction) if question else (text, "")
-
-
-def _point_in(instruction: str) -> tuple[int, str]:
-    """The number and the title of the point that is to be written; 0 where there is none."""
-    _, is_point, point = instruction.rpartition(YOUR_POINT)
-    number, _, title = point.partition(": ")
-    return (int(number), title) if is_point else (0, "")
 
 
 def _since_question(messages: Sequence[BaseMessage]) -> Sequence[BaseMessage]:

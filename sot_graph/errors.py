@@ -1,14 +1,13 @@
-"""What sot_graph raises by itself.
+"""The exceptions of sot_graph.
 
 The tree::
 
     SotError
-    ├── ReplyError        one model call gave nothing that can be used
+    ├── ReplyError        a model call returned nothing that can be used
     └── ExpansionError    points of an answer could not be written
 
-Misuse is a plain `ValueError` or `TypeError`. An error of the model's own client (a refused key, an
-unknown model) is never wrapped when the skeleton or the direct answer meets it; when a point meets it,
-the point says so in its `error`.
+Misuse is a `ValueError` or a `TypeError`. An error of the model's client (a refused key, an unknown model) is raised as
+it is when the outline or the direct answer fails; when a point fails, it is in the point's `error`.
 """
 
 from collections.abc import Sequence
@@ -20,15 +19,14 @@ if TYPE_CHECKING:
 
 
 class SotError(Exception):
-    """The base of every error that sot_graph raises by itself."""
+    """The base class of the exceptions of sot_graph."""
 
 
 class ReplyError(SotError):
     """A model call ended without a reply that can be used.
 
     Attributes:
-        is_retryable: Whether the same request may do better: true for an empty reply and for a stream
-            that broke off, false for a refusal.
+        is_retryable: Whether a retry may help: not after a refusal.
     """
 
     def __init__(self, message: str, *, is_retryable: bool) -> None:
@@ -36,33 +34,29 @@ class ReplyError(SotError):
         self.is_retryable = is_retryable
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # The default would leave the keyword out.
-        return partial(type(self), is_retryable=self.is_retryable), self.args
+        return partial(type(self), is_retryable=self.is_retryable), self.args  # the default leaves the keyword out
 
 
 class ExpansionError(SotError):
     """Points of an answer could not be written, after all retries.
 
-    Raised when any point failed with `on_error="raise"`, and in both modes when all of them did.
+    Raised when a point failed with `on_error="raise"`, and in both modes when all points failed. Its cause is an
+    `ExceptionGroup` of the exceptions, in the process in which they were raised.
 
     Attributes:
         failed: The points that failed, in order, each with its `error`.
-        written: The points that were written (or truncated), in order: nothing that was paid for is lost.
+        written: The points that were written or truncated, in order.
     """
 
     def __init__(self, failed: Sequence["Point"], written: Sequence["Point"]) -> None:
-        self.failed = list(failed)
-        self.written = list(written)
+        self.failed, self.written = list(failed), list(written)
         names = "; ".join(f"{p['index']} ({p['title']!r}): {p['error']}" for p in self.failed)
-        message = (
-            f"{len(self.failed)} of {len(self.failed) + len(self.written)} points could not be written: "
-            f"{names}. The written ones are in `.written`. With a checkpointer, `invoke(None, config)` on "
-            "the same thread asks for the failed points only"
+        super().__init__(
+            f"{len(self.failed)} of {len(self.failed) + len(self.written)} points could not be written: {names}. The "
+            "written points are in `.written`. With a checkpointer, `invoke(None, config)` on the same thread writes "
+            "only the failed points"
+            + ("; with on_error='keep' the answer consists of the written points." if self.written else ".")
         )
-        if self.written:
-            message += "; with on_error='keep' the answer is made of the written points"
-        super().__init__(message + ".")
 
     def __reduce__(self) -> tuple[type["ExpansionError"], tuple[list["Point"], list["Point"]]]:
-        # The default would pickle the message alone, which is not what __init__ takes.
-        return type(self), (self.failed, self.written)
+        return type(self), (self.failed, self.written)  # the default is the message alone

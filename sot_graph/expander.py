@@ -1,152 +1,94 @@
-"""Points written by something else than a model: an agent, a retrieval chain, another SoT graph."""
+"""Points written by any Runnable: an agent, a retrieval chain, another SoT graph."""
 
-from collections.abc import AsyncGenerator, Callable, Generator, Mapping, Sequence
-from contextlib import aclosing, closing
-from typing import Any, cast
+from collections.abc import Mapping
+from itertools import takewhile
+from typing import Any
 
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, HumanMessage
 from langchain_core.runnables import Runnable, RunnableBinding, RunnableConfig
 from langgraph.pregel.protocol import PregelProtocol
 
-from sot_graph.calls import Pieces, cancellation
-from sot_graph.listeners import ambient
+from sot_graph._engine import without_parent_stream
+from sot_graph.replies import ModelReply
+from sot_graph.streaming import is_sot_graph
+from sot_graph.tracing import nested_config
 from sot_graph.usage import inner_times, requests_of, total_usage
-
-OnText = Callable[[str], None]
 
 
 class Expander:
-    """Writes a point with any Runnable, by the same rules as a model."""
+    """Adapts a Runnable to the call of a point."""
 
     def __init__(self, runnable: Runnable[Any, Any]) -> None:
         self.runnable = runnable
         graph = runnable.bound if isinstance(runnable, RunnableBinding) else runnable
-        self.takes_state = isinstance(graph, PregelProtocol)
-        self.reads_aloud = bool(getattr(graph, "reads_aloud", False))
-        """Whether it is a graph of ours: then its answer is heard while it is being written."""
-        if self.takes_state and "messages" not in getattr(graph, "channels", {"messages": None}):
-            msg = (
-                "expander must take messages: this graph has no `messages` key. Put a function around it that takes a "
-                "list of messages and returns a message or a text."
-            )
+        self._is_graph, self._is_sot_graph = isinstance(graph, PregelProtocol), is_sot_graph(graph)
+        if self._is_graph and "messages" not in getattr(graph, "channels", ("messages",)):
+            msg = "expander must take messages: this graph has no `messages` key. Put a function around it that does."
             raise ValueError(msg)
 
-    def reply(self, messages: list[BaseMessage], config: RunnableConfig, on_text: OnText) -> AIMessage:
-        """Have a point written; `on_text` gets its text as it comes.
+    def input(self, messages: list[BaseMessage]) -> Any:
+        """The input of the Runnable: the messages, for a graph under its `messages` key."""
+        return {"messages": messages} if self._is_graph else messages
 
-        Raises:
-            ReplyError: There is no text.
-            TypeError: What came is neither a message nor a text nor a state with `messages` or `answer`.
-        """
-        outcome = _Outcome(on_text, heard=self.reads_aloud)
-        given, options = self._given(messages)
-        stream = cast("Generator[Any, None, None]", self.runnable.stream(given, config, **options))
-        with ambient(config), closing(stream):
-            for piece in stream:
-                outcome.take(piece)
-                if outcome.pieces.are_enough:
-                    break
-        return outcome.message()
+    def call_options(self) -> dict[str, Any]:
+        """The options of the `Call` of a point."""
+        modes = ["custom", "values"] if self._is_sot_graph else ["values"]
+        options = {"stream_mode": modes} if self._is_graph else {}
+        return {"reader": ExpanderReply, "adapt": self._adapt, "takes_slot": not self._is_sot_graph, "options": options}
 
-    async def areply(self, messages: list[BaseMessage], config: RunnableConfig, on_text: OnText) -> AIMessage:
-        """Have a point written; see `reply`."""
-        outcome = _Outcome(on_text, heard=self.reads_aloud)
-        given, options = self._given(messages)
-        stream = cast("AsyncGenerator[Any, None]", self.runnable.astream(given, config, **options))
-        raise_if_cancelled = cancellation()
-        with ambient(config):
-            async with aclosing(stream):
-                async for piece in stream:
-                    raise_if_cancelled()
-                    outcome.take(piece)
-                    if outcome.pieces.are_enough:
-                        break
-        return outcome.message()
-
-    def _given(self, messages: list[BaseMessage]) -> tuple[Any, dict[str, Any]]:
-        if not self.takes_state:
-            return messages, {}
-        return {"messages": messages}, {"stream_mode": ["custom", "values"] if self.reads_aloud else ["values"]}
+    def _adapt(self, config: RunnableConfig) -> RunnableConfig:
+        """Keep the Runnable's events and messages inside it: outside they are the point's text."""
+        config = without_parent_stream(config)
+        return nested_config({**config, "max_concurrency": None}) if self._is_sot_graph else config
 
 
-class _Outcome:
-    """What a Runnable gave, piece by piece: texts, messages or the states of a graph."""
+class ExpanderReply(ModelReply):
+    """Reads what a Runnable returns: texts, messages, or the states of a graph."""
 
-    def __init__(self, on_text: OnText, *, heard: bool) -> None:
-        self.pieces = Pieces()
-        self._on_text = on_text
-        self._heard = heard
-        self._state: Mapping[str, Any] | None = None
+    _state: Mapping[str, Any] = {}
 
-    def take(self, piece: Any) -> None:
-        """Take a piece in."""
-        match piece:
-            case ("custom", {"type": "answer", "text": str(text)}):
-                self._hear(AIMessageChunk(content=text))
-            case ("custom", _):
-                pass
-            case ("values", state):
-                self._state = state
-            case str():
-                self._hear(AIMessageChunk(content=piece))
+    def add(self, chunk: Any) -> str:
+        """Add a chunk, or the whole result; returns its text."""
+        match chunk:
+            case ("custom", {"type": "answer", "text": str(text)}) | str(text):
+                return super().add(AIMessageChunk(content=text))
+            case AIMessageChunk():
+                return super().add(chunk)
             case BaseMessage():
-                self._hear(_chunk(piece))
-            case Mapping():
-                # A chain may stream a dict key by key.
-                self._state = {**(self._state or {}), **piece}
-            case _:
-                raise TypeError(_unreadable(piece))
+                usage, metadata = getattr(chunk, "usage_metadata", None), chunk.response_metadata
+                whole = AIMessageChunk(content=chunk.text, usage_metadata=usage, response_metadata=metadata)
+                whole.additional_kwargs = {"refusal": chunk.additional_kwargs.get("refusal")}
+                return super().add(whole)
+            case ("values", Mapping() as state) | (Mapping() as state):
+                self._state = {**self._state, **state}  # a chain may stream a dict key by key
+                return ""
+            case ("custom", _):
+                return ""
+        raise _unreadable(chunk)
 
-    def message(self) -> AIMessage:
-        """Put the reply together, and refuse one that is no answer."""
-        if self._state is not None:
-            last = _last_message(self._state)
-            # What was heard already is not heard again, but what it cost counts.
-            self._hear(last.model_copy(update={"content": ""}) if self._heard else last)
-        if not self.pieces:
-            raise TypeError(_unreadable(None))
-        return self.pieces.checked()
-
-    def _hear(self, chunk: AIMessageChunk) -> None:
-        self._on_text(self.pieces.take(chunk))
-
-
-def _last_message(state: Mapping[str, Any]) -> AIMessageChunk:
-    """The reply that a state holds, with the usage of all the calls that it took."""
-    messages: Sequence[Any] = state.get("messages") or []
-    new: list[BaseMessage] = []
-    for message in reversed(messages):
-        if not isinstance(message, BaseMessage) or isinstance(message, HumanMessage):
-            break
-        new.insert(0, message)
-    answer = state.get("answer")
-    if not new and not isinstance(answer, str):
-        raise TypeError(_unreadable(state))
-    last = _chunk(new[-1]) if new else AIMessageChunk(content="")
-    replies = [message for message in new if isinstance(message, AIMessage)]
-    last.usage_metadata = total_usage(reply.usage_metadata for reply in replies)
-    # Of several replies, none knows how long all of them took.
-    times = inner_times(replies[0]) if len(replies) == 1 else None
-    sot = {"calls": sum(map(requests_of, replies)) or 1, **(times or {})}
-    last.response_metadata = {**last.response_metadata, "sot": sot}
-    if isinstance(answer, str) and not last.text.strip():
-        last.content = answer
-    return last
+    def end(self) -> str:
+        """End the reply; returns the text of the state, if that was not streamed."""
+        if self.chunks and not self._state:
+            return ""
+        answer, messages = self._state.get("answer"), reversed(self._state.get("messages") or [])
+        new = list(takewhile(lambda m: isinstance(m, BaseMessage) and not isinstance(m, HumanMessage), messages))
+        if not new and not isinstance(answer, str):
+            raise _unreadable(self._state)
+        last = new[0] if new else AIMessage("")
+        content = answer if isinstance(answer, str) and not last.text.strip() else last.content
+        if self._length:  # what was streamed is not repeated, but its usage counts
+            content = ""
+        replies = [message for message in new if isinstance(message, AIMessage)]
+        usage = total_usage(reply.usage_metadata for reply in replies)
+        # Of several replies, none knows how long all of them took.
+        times = inner_times(replies[0]) if len(replies) == 1 else {}
+        metadata = {**last.response_metadata, "sot": {"calls": sum(map(requests_of, replies)) or 1, **times}}
+        update = {"content": content, "usage_metadata": usage, "response_metadata": metadata}
+        return self.add(last.model_copy(update=update))
 
 
-def _chunk(message: BaseMessage) -> AIMessageChunk:
-    if isinstance(message, AIMessageChunk):
-        return message
-    metadata = message.response_metadata
-    usage = message.usage_metadata if isinstance(message, AIMessage) else None
-    refusal = {key: value for key, value in message.additional_kwargs.items() if key == "refusal"}
-    return AIMessageChunk(
-        content=message.text, usage_metadata=usage, response_metadata=metadata, additional_kwargs=refusal
-    )
-
-
-def _unreadable(given: object) -> str:
-    return (
+def _unreadable(value: object) -> TypeError:
+    return TypeError(
         "expander must return a message, a text, or a state with `messages` (a reply last) or `answer`; it returned "
-        f"{given!r:.200}."
+        f"{value!r:.200}."
     )

@@ -1,18 +1,13 @@
-"""What the graph tells while it works: its events, and the answer in reading order."""
+"""The stream of an answer: its events, and `stream_answer`, which reads the answer's text out of them."""
 
-import threading
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
-from contextvars import copy_context
-from typing import Any, Literal, TypeVar, cast
+from collections.abc import AsyncGenerator, AsyncIterator, Generator
+from typing import Any, Literal, cast
 
 from langchain_core.runnables import Runnable, RunnableConfig
 from langgraph.config import get_stream_writer
 from langgraph.pregel.remote import RemoteGraph
+from langgraph.runtime import RunControl
 from typing_extensions import TypedDict
-
-Part = TypeVar("Part")
 
 
 class OutlineEvent(TypedDict):
@@ -23,13 +18,12 @@ class OutlineEvent(TypedDict):
 
 
 class TokenEvent(TypedDict):
-    """A piece of one point's text has come, as the model wrote it."""
+    """A chunk of a point's text, as the model wrote it."""
 
     type: Literal["token"]
     index: int
     text: str
-    attempt: int
-    """The how-manieth call for this point, from 1; a later one begins anew."""
+    attempt: int  # from 1; a retry starts the text again
 
 
 class PointEvent(TypedDict):
@@ -41,144 +35,112 @@ class PointEvent(TypedDict):
 
 
 class AnswerEvent(TypedDict):
-    """A piece of the answer, in reading order; joined, the pieces are the answer."""
+    """A chunk of the answer in reading order; the chunks joined are the answer."""
 
     type: Literal["answer"]
     text: str
 
 
 SotEvent = OutlineEvent | TokenEvent | PointEvent | AnswerEvent
-"""What `stream_mode="custom"` yields; `type` tells which."""
+"""What `stream_mode="custom"` yields; see its `type`."""
 
 
 def emit(event: SotEvent) -> None:
-    """Send an event to whoever streams the graph with `stream_mode="custom"`; from within a node."""
+    """Send an event to the subscribers of `stream_mode="custom"`; from within a node."""
     get_stream_writer()(event)
-
-
-STOP = "__sot_stop"
-"""Where a config holds the `threading.Event` by which a reader ends the sync runs inside a parent."""
 
 
 def stream_answer(
     graph: Runnable[Any, Any],
-    input: Any,  # noqa: A002 - as the graph's own methods call it
+    input: Any,  # noqa: A002 - as the graph's own methods name it
     config: RunnableConfig | None = None,
 ) -> Generator[str, None, None]:
-    """Stream the answer's text in reading order while its points are still being written.
+    """Stream the answer's text in reading order while its points are being written.
 
-    Point 1 comes as the model writes it, the later ones as soon as their turn comes. Joined, the pieces are the
-    `answer`. To stop early, break out of the loop: the model calls end at their next token. (`astream_answer` cancels
-    them at once.)
+    Point 1 is streamed as the model writes it, each later one as soon as it is next. To stop early, break out of the
+    loop: calls in flight finish, and no new one starts. (`astream_answer` cancels them at once.)
 
     Args:
-        graph: From `create_sot_graph`, or a graph that has one as a node; of several, the one
-            that speaks first is read.
-        input: As for `graph.invoke`; None goes on with a thread that was broken off, from the answer's beginning.
+        graph: From `create_sot_graph`, or a graph that has one as a node; of several, the first one that streams.
+        input: As for `graph.invoke`; None resumes a thread, from the answer's beginning.
         config: As for `graph.invoke`.
 
     Yields:
-        Pieces of the answer's text, none of them empty.
+        Chunks of the answer, none of them empty; joined, they are the `answer`.
 
     Raises:
-        Exception: As `graph.invoke` does. What was yielded until then stays true: nothing is ever taken back.
+        Exception: As `graph.invoke` does. What was yielded before stays part of the answer.
 
     Example:
         ```python
         from sot_graph import DemoChatModel, create_sot_graph, stream_answer
 
         graph = create_sot_graph(DemoChatModel(), lead=True)
-        for piece in stream_answer(graph, {"question": "How do bees find their way home?"}):
-            print(piece, end="", flush=True)
+        for chunk in stream_answer(graph, {"question": "How do bees find their way home?"}):
+            print(chunk, end="", flush=True)
         ```
     """
-    stop = threading.Event()
-    config = {**(config or {}), "configurable": {**((config or {}).get("configurable") or {}), STOP: stop}}
-    answer = _Answer(graph)
-    parts = cast("Generator[Any, None, None]", graph.stream(input, config, **answer.options))
-    with closing(stoppable(parts, stop.set)) as stream:
-        for part in stream:
-            if text := answer.text_of(part):
-                yield text
-
-
-def stoppable(parts: Generator[Part, None, None], stop: Callable[[], None]) -> Generator[Part, None, None]:
-    """Take what a sync run streams, and tell the run when nobody takes any more of it.
-
-    Ctrl-C, an alarm and other signals reach the main thread only. Were that the one that runs the engine, it would
-    first wait for all model calls, so the engine runs in another one. It is never ahead of who takes the parts.
-    """
-    if threading.current_thread() is not threading.main_thread():
-        try:
-            for part in parts:  # noqa: UP028 - `yield from` would close the parts before the run is told
-                yield part
-        finally:
-            stop()
-            parts.close()
-        return
-    context = copy_context()
-    end: Any = object()
-    with ThreadPoolExecutor(1) as engine:
-        try:
-            while (following := engine.submit(context.run, lambda: next(parts, end)).result()) is not end:
-                yield following
-        finally:
-            stop()
-            engine.submit(context.run, parts.close).result()
+    answer, control = _AnswerFilter(graph), RunControl()
+    options = answer.options if isinstance(graph, RemoteGraph) else {**answer.options, "control": control}
+    stream = cast("Generator[Any, None, None]", graph.stream(input, config, **options))
+    try:
+        yield from filter(None, map(answer.text_of, stream))
+    finally:
+        control.request_drain("the stream was closed")
+        stream.close()
 
 
 def astream_answer(
     graph: Runnable[Any, Any],
-    input: Any,  # noqa: A002 - as the graph's own methods call it
+    input: Any,  # noqa: A002 - as the graph's own methods name it
     config: RunnableConfig | None = None,
-) -> "AnswerStream":
-    """Stream the answer's text in reading order; see `stream_answer`.
-
-    Leaving the loop cancels the model calls.
-    """
-    answer = _Answer(graph)
-    parts = cast("AsyncGenerator[Any, None]", graph.astream(input, config, **answer.options))
-    return AnswerStream(parts, answer)
+) -> "AsyncAnswerIterator":
+    """Stream the answer's text in reading order; see `stream_answer`. Leaving the loop cancels the model calls."""
+    answer = _AnswerFilter(graph)
+    return AsyncAnswerIterator(
+        cast("AsyncGenerator[Any, None]", graph.astream(input, config, **answer.options)), answer
+    )
 
 
-class AnswerStream(AsyncIterator[str]):
-    """The pieces of an answer, asynchronously.
+class AsyncAnswerIterator(AsyncIterator[str]):
+    """The chunks of an answer.
 
-    No generator: one around the engine's own would be closed at the same time as that when an event loop ends with it
-    open, which asyncio reports as an error.
+    Not a generator: asyncio reports an error when a loop ends with one open that has another one inside.
     """
 
-    def __init__(self, parts: AsyncGenerator[Any, None], answer: "_Answer") -> None:
-        self._parts = parts
-        self._answer = answer
+    def __init__(self, stream: AsyncGenerator[Any, None], answer: "_AnswerFilter") -> None:
+        self._stream, self._answer = stream, answer
 
     async def __anext__(self) -> str:
-        while True:
-            if text := self._answer.text_of(await anext(self._parts)):
-                return text
+        while not (text := self._answer.text_of(await anext(self._stream))):
+            pass
+        return text
 
     async def aclose(self) -> None:
         """Cancel the model calls."""
-        await self._parts.aclose()
+        await self._stream.aclose()
 
 
-class _Answer:
-    """Picks the answer's pieces out of what a graph streams."""
+class _AnswerFilter:
+    """Finds the answer's chunks in what a graph streams."""
 
     def __init__(self, graph: Runnable[Any, Any]) -> None:
-        # Of our own graph its own answer, and not those of graphs inside it, which write its points or merge them.
-        inside = not getattr(graph, "reads_aloud", False)
-        self.options: Any = {"stream_mode": "custom", "subgraphs": inside}
+        # A SoT graph streams its own answer, not those of graphs inside it.
+        self._has_subgraphs = not is_sot_graph(graph)
+        self._namespace: object = None
+        self.options: dict[str, Any] = {"stream_mode": "custom", "subgraphs": self._has_subgraphs}
         if isinstance(graph, RemoteGraph):
-            self.options["on_disconnect"] = "cancel"  # left to itself, the server would go on without a reader
-        self._inside = inside
-        self._speaker: object = None
+            self.options["on_disconnect"] = "cancel"  # the server would continue without a subscriber
 
     def text_of(self, part: Any) -> str:
-        """The piece of the answer that a part is; `""` where it is something else."""
-        speaker, event = part if self._inside else ((), part)
+        """The chunk of the answer in a part of the stream; `""` if it is something else."""
+        namespace, event = part if self._has_subgraphs else ((), part)
         if not isinstance(event, dict) or event.get("type") != "answer":
             return ""
-        if self._speaker is None:
-            self._speaker = speaker
-        return str(event["text"]) if speaker == self._speaker else ""
+        self._namespace = namespace if self._namespace is None else self._namespace
+        return str(event["text"]) if namespace == self._namespace else ""
+
+
+def is_sot_graph(graph: object) -> bool:
+    """Whether a Runnable is a graph from `create_sot_graph`."""
+    return bool(getattr(graph, "is_sot_graph", False))

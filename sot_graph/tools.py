@@ -1,17 +1,17 @@
-"""The graph as a tool: an agent hands a question over and gets a long answer back."""
+"""The graph as a tool: an agent passes a question and gets a long answer."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Annotated, Any
 from uuid import uuid4
 
 from langchain_core.language_models import BaseChatModel
 from langchain_core.runnables import Runnable, RunnableConfig
 from langchain_core.tools import BaseTool, StructuredTool, ToolException
-from langgraph.checkpoint.base import BaseCheckpointSaver
 from pydantic import AfterValidator, BaseModel, Field
 
 from sot_graph.errors import ExpansionError
-from sot_graph.merge import join_points
-from sot_graph.state import Point, SotInput
+from sot_graph.nodes.merge import join_points
 
 TOOL_DESCRIPTION = (
     "Has a long, structured answer to one question written, and returns it. Made for overviews, comparisons, advice, "
@@ -24,19 +24,18 @@ OUTLINE_DESCRIPTION = (
 )
 
 
-def _text(value: str) -> str:
+def _not_blank(value: str) -> str:
     if not value.strip():
         msg = "it must not be blank"
         raise ValueError(msg)
     return value
 
 
-Text = Annotated[str, AfterValidator(_text)]
-"""Text that is not blank. Checked here and not by the JSON schema, of which some providers refuse `minLength`."""
+Text = Annotated[str, AfterValidator(_not_blank)]  # some providers refuse `minLength` in a JSON schema
 
 
 class LongAnswerRequest(BaseModel):
-    """What the tool takes."""
+    """The arguments of the tool."""
 
     question: Text = Field(description="What to answer, in full, with all that the writer has to know.")
     outline: list[Text] | None = Field(
@@ -45,94 +44,65 @@ class LongAnswerRequest(BaseModel):
 
 
 def create_sot_tool(
-    graph: Runnable[Any, Any],
-    *,
-    name: str = "write_long_answer",
-    description: str = TOOL_DESCRIPTION,
+    graph: Runnable[Any, Any], *, name: str = "write_long_answer", description: str = TOOL_DESCRIPTION
 ) -> BaseTool:
-    """Make a LangChain tool of a graph, for `create_agent`, a `ToolNode` or `model.bind_tools`.
+    """Create a LangChain tool of a graph, for `create_agent(model, [tool])`, a `ToolNode` or `model.bind_tools`.
 
-    Its arguments are `question` and, optionally, `outline`: an agent that has one saves the skeleton call. The content
-    of its `ToolMessage` is the answer, the artifact the list of points. Points that could not be written come back as
-    a tool error that holds the written ones; set the tool's `handle_tool_error` to False to have it raised. So do bad
-    arguments within an agent. Any other error (a refused key, an unknown model) is raised.
+    It takes a `question` and, optionally, an `outline`, which saves the outline's call. If points failed, the agent
+    gets a tool error with the written ones; with `tool.handle_tool_error = False` it is raised, as all others are.
 
     Args:
         graph: From `create_sot_graph`, or a `RemoteGraph` of one.
-        name: The tool's, as the agent's model sees it.
+        name: The tool's name, as the agent's model sees it.
         description: Tells the agent's model when to use the tool.
 
     Returns:
-        The tool, with a sync and an async form.
+        The tool, sync and async. The content of its `ToolMessage` is the answer, the artifact the list of points.
 
     Raises:
-        TypeError: `graph` is no graph.
+        TypeError: `graph` is not a graph.
 
     Example:
         ```python
-        from langchain.agents import create_agent
-
         from sot_graph import DemoChatModel, create_sot_graph, create_sot_tool
 
         tool = create_sot_tool(create_sot_graph(DemoChatModel()))
-        agent = create_agent(DemoChatModel(), [tool])
-        result = agent.invoke({"messages": [("user", "How do bees find their way home?")]})
-        print(result["messages"][-1].text)
+        print(tool.invoke({"question": "How do bees find their way home?"}))
         ```
     """
     graph = checked_graph(graph)
 
-    def write(question: str, config: RunnableConfig, outline: list[str] | None = None) -> tuple[str, list[Point]]:
-        try:
-            result = graph.invoke(SotInput(question=question, outline=outline), _own_thread(graph, config))
-        except ExpansionError as error:
-            raise _tool_error(error) from error
+    def write(config: RunnableConfig, **arguments: Any) -> tuple[str, Any]:
+        with _tool_call(graph, config) as own:
+            result = graph.invoke(arguments, own)
         return result["answer"], result["points"]
 
-    async def awrite(
-        question: str, config: RunnableConfig, outline: list[str] | None = None
-    ) -> tuple[str, list[Point]]:
-        try:
-            result = await graph.ainvoke(SotInput(question=question, outline=outline), _own_thread(graph, config))
-        except ExpansionError as error:
-            raise _tool_error(error) from error
+    async def awrite(config: RunnableConfig, **arguments: Any) -> tuple[str, Any]:
+        with _tool_call(graph, config) as own:
+            result = await graph.ainvoke(arguments, own)
         return result["answer"], result["points"]
 
-    return StructuredTool.from_function(
-        write,
-        awrite,
-        name=name,
-        description=description,
-        args_schema=LongAnswerRequest,
-        response_format="content_and_artifact",
-        handle_tool_error=True,
-    )
+    options: dict[str, Any] = {"response_format": "content_and_artifact", "handle_tool_error": True}
+    return StructuredTool.from_function(write, awrite, name, description, args_schema=LongAnswerRequest, **options)
 
 
-def checked_graph(graph: object, wanted: str = "a graph from create_sot_graph") -> Runnable[Any, Any]:
-    """Refuse what is no graph.
-
-    Raises:
-        TypeError: It is none.
-    """
+def checked_graph(graph: object, accepted: str = "a graph from create_sot_graph") -> Runnable[Any, Any]:
+    """Refuse what is not a graph, with a TypeError that says what is accepted."""
     if isinstance(graph, Runnable) and not isinstance(graph, BaseChatModel):
         return graph
-    msg = f"graph must be {wanted}, not {type(graph).__name__}."
+    msg = f"graph must be {accepted}, not {type(graph).__name__}."
     raise TypeError(msg)
 
 
-def _own_thread(graph: Runnable[Any, Any], config: RunnableConfig) -> RunnableConfig:
-    """Give a call a thread of its own where the graph's checkpointer asks for one and the caller has none."""
-    configurable = config.get("configurable") or {}
-    if "thread_id" in configurable or not isinstance(getattr(graph, "checkpointer", None), BaseCheckpointSaver):
-        return config
-    return {**config, "configurable": {**configurable, "thread_id": f"tool-{uuid4()}"}}
-
-
-def _tool_error(error: ExpansionError) -> ToolException:
-    """Say to an agent's model what is missing, and give it what there is."""
-    failed = "; ".join(f"{point['title']!r} ({point['error']})" for point in error.failed)
-    msg = f"{len(error.failed)} of {len(error.failed) + len(error.written)} parts could not be written: {failed}."
-    if error.written:
-        msg += f" The others are:\n\n{join_points(error.written, headings=True)}"
-    return ToolException(msg)
+@contextmanager
+def _tool_call(graph: Runnable[Any, Any], config: RunnableConfig) -> Iterator[RunnableConfig]:
+    """Give a call a thread, if the graph stores threads; tell the agent's model which points failed."""
+    if getattr(graph, "checkpointer", None):
+        config = {**config, "configurable": {"thread_id": f"tool-{uuid4()}", **(config.get("configurable") or {})}}
+    try:
+        yield config
+    except ExpansionError as error:
+        failed = "; ".join(f"{point['title']!r} ({point['error']})" for point in error.failed)
+        msg = f"{len(error.failed)} of {len(error.failed) + len(error.written)} parts could not be written: {failed}."
+        others = join_points(error.written, headings=True)
+        raise ToolException(f"{msg} The others are:\n\n{others}" if others else msg) from error

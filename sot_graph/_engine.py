@@ -1,0 +1,213 @@
+"""Private parts of LangGraph, LangChain and OpenAI's client: one function each, and nowhere else.
+
+Each comment says which public API would replace the part. tests/integration/test_engine.py fails when a part changes.
+"""
+
+import asyncio
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, TypeVar, cast
+
+from langchain_core.callbacks import BaseCallbackHandler, BaseCallbackManager
+from langchain_core.language_models import BaseChatModel
+from langchain_core.messages import AIMessage, AIMessageChunk
+from langchain_core.runnables import Runnable, RunnableConfig
+from langchain_core.runnables.config import var_child_runnable_config
+from langgraph._internal._runnable import RunnableCallable
+from langgraph.checkpoint.base import BaseCheckpointSaver
+from langgraph.constants import CONFIG_KEY_CHECKPOINTER, TAG_NOSTREAM
+from langgraph.graph.message import push_message
+from langgraph.graph.state import CompiledStateGraph
+from langgraph.pregel._messages import StreamMessagesHandler
+from langgraph.runtime import get_runtime
+
+GraphT = TypeVar("GraphT", bound=CompiledStateGraph[Any, Any, Any, Any])
+THREADS_FOR_CALLS = 1_000
+"""Threads of a sync run without a concurrency limit: one for each of its calls."""
+SPARE_THREADS = 6
+"""Threads beside the calls: the waiter of a streamed run and the writes of a checkpointer use the same pool."""
+
+
+# Replaced by: the state in `Runtime`, for tasks of a `Send`, which get their payload only. `ToolNode` reads it so.
+def read_state(config: RunnableConfig, key: str) -> Any:
+    """Read a key of the graph's state from within a node."""
+    return config["configurable"]["__pregel_read"]([key]).get(key)
+
+
+# Replaced by: the stream modes in `Runtime`.
+def parent_streams(mode: str, config: RunnableConfig) -> bool:
+    """Whether a parent graph streams its subgraphs in this stream mode."""
+    return mode in getattr(_configurable(config).get("__pregel_stream"), "modes", ())
+
+
+# Replaced by: a flag in `Runtime.execution_info`.
+def parent_resumes(config: RunnableConfig) -> bool:
+    """Whether a parent graph resumes, and its subgraphs with it."""
+    return bool(_configurable(config).get("__pregel_resuming"))
+
+
+# Replaced by: the checkpointer in `Runtime`.
+def checkpointer_of(config: RunnableConfig) -> BaseCheckpointSaver[Any] | None:
+    """The checkpointer of the running graph, its own or its parent's."""
+    saver = config["configurable"].get(CONFIG_KEY_CHECKPOINTER)
+    return saver if isinstance(saver, BaseCheckpointSaver) else None
+
+
+# Replaced by: the pending writes in `Runtime`.
+class PendingWrites:
+    """What other tasks of this step wrote to a key before the run was stopped; the state does not have it yet."""
+
+    def __init__(self, key: str, config: RunnableConfig) -> None:
+        self._key, self._saver, info = key, checkpointer_of(config), get_runtime().execution_info
+        assert info is not None, "a node runs in a task"  # noqa: S101 - for the type checker
+        graph = info.checkpoint_ns.rpartition("|")[0]  # the last part of the namespace is the task
+        where = {"thread_id": info.thread_id, "checkpoint_ns": graph, "checkpoint_id": info.checkpoint_id}
+        self._where: RunnableConfig = {"configurable": where}
+
+    def run(self) -> list[Any]:
+        """Read them in a thread."""
+        return self._values(self._saver.get_tuple(self._where) if self._saver else None)
+
+    async def arun(self) -> list[Any]:
+        """Read them in a task."""
+        return self._values(await self._saver.aget_tuple(self._where) if self._saver else None)
+
+    def _values(self, saved: Any) -> list[Any]:
+        return [value for _task, key, value in (saved and saved.pending_writes) or [] if key == self._key]
+
+
+# Replaced by: the stream modes in `Runtime`.
+def has_message_subscriber(config: RunnableConfig) -> bool:
+    """Whether a run is streamed in "messages" mode, and this config is not tagged `nostream`."""
+    return TAG_NOSTREAM not in (config.get("tags") or ()) and any(map(_streams_messages, handlers_of(config)))
+
+
+# Replaced by: a config argument of `push_message`, which reads the config from a context variable.
+def push_chunk(chunk: AIMessageChunk, config: RunnableConfig) -> None:
+    """Stream a chunk of a message in "messages" mode."""
+    with context_config(config):
+        push_message(chunk, state_key=None)
+
+
+# Replaced by: an option of `invoke` that keeps a call out of the stream of messages.
+def callbacks_of_call(config: RunnableConfig, *added: BaseCallbackHandler) -> Any:
+    """The callbacks of a config without those that stream messages, and with others.
+
+    Without them a model is not streamed because of them, and no chunk is passed to them in vain.
+    """
+    callbacks = config.get("callbacks") or []
+    if not isinstance(callbacks, BaseCallbackManager):
+        return [*(each for each in callbacks if not _streams_messages(each)), *added]
+    callbacks = callbacks.copy()
+    callbacks.handlers = [each for each in callbacks.handlers if not _streams_messages(each)]
+    callbacks.inheritable_handlers = [h for h in callbacks.inheritable_handlers if not _streams_messages(h)]
+    for handler in added:
+        callbacks.add_handler(handler, inherit=True)
+    return callbacks
+
+
+# Replaced by: an option of `invoke` that keeps the events of an inner graph out of the outer graph's stream.
+def without_parent_stream(config: RunnableConfig) -> RunnableConfig:
+    """The config for an inner graph whose events are not the outer graph's."""
+    configurable = {key: value for key, value in _configurable(config).items() if key != "__pregel_stream"}
+    return {**config, "configurable": configurable}
+
+
+def handlers_of(config: RunnableConfig) -> list[BaseCallbackHandler]:
+    """The callback handlers of a config."""
+    callbacks = config.get("callbacks") or []
+    return callbacks.handlers if isinstance(callbacks, BaseCallbackManager) else callbacks
+
+
+# Replaced by: `set_config_context`, once it works around a `yield`.
+@contextmanager
+def context_config(config: RunnableConfig) -> Iterator[None]:
+    """Make a config, but for its run's name, the one that calls without a config inherit."""
+    inherited = {key: value for key, value in config.items() if key != "run_name"}
+    token = var_child_runnable_config.set(cast("RunnableConfig", inherited))
+    try:
+        yield
+    finally:
+        var_child_runnable_config.reset(token)
+
+
+def inherited_config() -> RunnableConfig:
+    """The config that a call without a config inherits; `{}` outside a run."""
+    return var_child_runnable_config.get() or {}
+
+
+# Replaced by: the class as an argument of `StateGraph.compile`. `Pregel.copy` does the same.
+def compiled_as(cls: type[GraphT], compiled: Any) -> GraphT:
+    """A compiled graph as an instance of a subclass."""
+    return cls(**vars(compiled))
+
+
+# Replaced by: an option of `add_conditional_edges`.
+def untraced(function: Callable[[Any], Any]) -> Runnable[Any, Any]:
+    """A function of a conditional edge, without a run in the trace that repeats the whole state."""
+    return RunnableCallable(function, trace=False, name=function.__name__)
+
+
+# Replaced by: `max_retries` as an argument of a call. OpenAI's clients keep the number that they were made with.
+def without_client_retries(model: BaseChatModel) -> dict[str, Any]:
+    """Which fields of a chat model to change so that its client does not retry."""
+    changes: dict[str, Any] = {"max_retries": 0} if hasattr(model, "max_retries") else {}
+    for root, completions in (("root_client", "client"), ("root_async_client", "async_client")):
+        if changes and (client := getattr(model, root, None)) is not None:
+            changes[root] = client.with_options(max_retries=0)
+            changes[completions] = changes[root].chat.completions
+    return changes
+
+
+# Replaced by: no warning of langchain-openai when a call with a schema is streamed.
+def warns_when_schema_is_streamed(model: BaseChatModel) -> bool:
+    """Whether the calls of a chat model with a schema must not be streamed."""
+    return hasattr(model, "root_client")
+
+
+# Replaced by: an error of langchain-openai that has the reply. Its client raises over a reply that was cut off.
+def reply_in(error: Exception) -> AIMessage | None:
+    """The chat completion that OpenAI's client received and then raised over, if there is one."""
+    try:
+        body = error.response.json()  # type: ignore[attr-defined]
+        text = body["choices"][0]["message"]["content"] or ""
+        from langchain_openai.chat_models.base import _create_usage_metadata  # noqa: PLC0415 - slow to import
+    except (AttributeError, ImportError, LookupError, TypeError, ValueError):
+        return None
+    return AIMessage(text, usage_metadata=_create_usage_metadata(body["usage"]) if body.get("usage") else None)
+
+
+# Replaced by: a public class for what `init_chat_model` returns without a fixed model.
+def is_configurable_model(model: object) -> bool:
+    """Whether a Runnable chooses its chat model from the config."""
+    module = sys.modules.get("langchain.chat_models.base")
+    return module is not None and isinstance(model, module._ConfigurableModel)  # noqa: SLF001 - what this file is for
+
+
+def configured_model(model: Any, config: RunnableConfig) -> Runnable[Any, Any]:
+    """The chat model that such a Runnable chooses."""
+    return cast("Runnable[Any, Any]", model._model(config))  # noqa: SLF001 - what this file is for
+
+
+# Replaced by: Python 3.12. In 3.11, `asyncio.wait_for`, with which clients wait for a chunk, swallows a cancellation
+# that arrives together with the result.
+def cancellation_check() -> Callable[[], None]:
+    """A function that raises the task's cancellation if a client swallowed one since this call."""
+    task = asyncio.current_task()
+    before = task.cancelling() if task else 0
+
+    def raise_if_cancelled() -> None:
+        if task and task.cancelling() > before:
+            raise asyncio.CancelledError
+
+    return raise_if_cancelled
+
+
+def _configurable(config: RunnableConfig) -> Mapping[str, Any]:
+    """The configurable part of a config, and of the config that it inherits."""
+    return {**(inherited_config().get("configurable") or {}), **(config.get("configurable") or {})}
+
+
+def _streams_messages(handler: BaseCallbackHandler) -> bool:
+    return isinstance(handler, StreamMessagesHandler)

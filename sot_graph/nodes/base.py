@@ -1,0 +1,167 @@
+"""What all nodes share: one form for sync and async, the turn's question, and the answer's message."""
+
+from abc import abstractmethod
+from collections.abc import Callable, Generator, Sequence
+from typing import Any, NamedTuple, Protocol
+
+from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage
+from langchain_core.runnables import Runnable, RunnableConfig
+from langchain_core.runnables.config import ensure_config
+from langgraph.types import Command, RetryPolicy
+
+from sot_graph.calls import Call
+from sot_graph.models import is_model, resolve
+from sot_graph.prompts import GAP, messages_of
+from sot_graph.redaction import secrets_of
+from sot_graph.run import run_of
+from sot_graph.state import SotState, Update
+from sot_graph.text import encodable
+from sot_graph.usage import Calls, merge_calls, summarize, total_usage
+
+
+class Request(Protocol):
+    """What a node waits for, in a thread or in a task: mostly a `Call`."""
+
+    def run(self) -> Any: ...  # noqa: D102 - the class says it
+    async def arun(self) -> Any: ...  # noqa: D102 - the same
+
+
+Steps = Generator[Request, Any, Update | Command[str]]
+
+
+class Node(Runnable[Any, Any]):
+    """A node: state in, update out.
+
+    The work is in `steps`, a generator, so that it exists once for sync and async: it yields each request, receives
+    what the request returns or raises, and returns the update.
+    """
+
+    def __init__(
+        self,
+        model: Runnable[Any, Any] | None,
+        policies: Sequence[RetryPolicy] = (),
+        system_prompt: SystemMessage | None = None,
+    ) -> None:
+        self.model = model
+        self.policies = policies
+        self.system_prompt = system_prompt
+        self.secrets = secrets_of(model)
+
+    @abstractmethod
+    def steps(self, state: Any, config: RunnableConfig) -> Steps:
+        """Do the node's work."""
+
+    def invoke(self, input: Any, config: RunnableConfig | None = None, **_kwargs: Any) -> Any:  # noqa: A002 - Runnable's name
+        """Do the work in a thread."""
+        steps = self.steps(input, ensure_config(config))
+        try:
+            request = next(steps)
+            while True:
+                try:
+                    result = request.run()
+                except Exception as error:  # noqa: BLE001 - the steps raise it again
+                    request = steps.throw(error)
+                else:
+                    request = steps.send(result)
+        except StopIteration as end:
+            return end.value
+
+    async def ainvoke(self, input: Any, config: RunnableConfig | None = None, **_kwargs: Any) -> Any:  # noqa: A002 - Runnable's name
+        """Do the work in a task."""
+        steps = self.steps(input, ensure_config(config))
+        try:
+            request = next(steps)
+            while True:
+                try:
+                    result = await request.arun()
+                except Exception as error:  # noqa: BLE001 - the steps raise it again
+                    request = steps.throw(error)
+                else:
+                    request = steps.send(result)
+        except StopIteration as end:
+            return end.value
+
+    def call(self, stage: str, what: str, config: RunnableConfig, prompt: Callable[[str], Any], **options: Any) -> Call:
+        """One call, of the node's model if there is no other `runnable`; see `Call`."""
+        model = resolve(self.model, config) if self.model and is_model(self.model) else self.model
+        common = {"runnable": model, "policies": self.policies, "secrets": self.secrets}
+        return Call(stage=stage, what=what, config=config, prompt=prompt, **{**common, **options})
+
+    def messages(self, conversation: Sequence[BaseMessage], instruction: str = "") -> list[BaseMessage]:
+        """The messages of one call."""
+        return messages_of(self.system_prompt, conversation, instruction)
+
+
+class Turn(NamedTuple):
+    """What one run of the graph has to answer."""
+
+    question: str
+    conversation: list[BaseMessage]  # ends with the question
+    added: list[dict[str, str]]  # the question as a new message, if the conversation did not have it
+    outline: list[str] | None  # the caller's titles
+
+
+def read_turn(state: SotState) -> Turn:
+    """Find the question, and refuse what cannot be answered before a model is called.
+
+    Raises:
+        ValueError: There is no question, or it is blank.
+        TypeError: The question is not text, or the outline not a list of titles.
+    """
+    messages: list[BaseMessage] = list(state.get("messages", []))
+    question, outline = state.get("question"), state.get("outline") or None
+    if outline and not (isinstance(outline, list | tuple) and all(isinstance(title, str) for title in outline)):
+        msg = "`outline` must be a list of titles, such as ['Causes', 'Symptoms', 'Treatment']."
+        raise TypeError(msg)
+    if question is None:
+        last = next((m for m in reversed(messages) if isinstance(m, HumanMessage)), None)
+        if last is None or _is_blank(last):
+            msg = "There is nothing to answer: pass a `question`, or `messages` with a human message that is not blank."
+            raise ValueError(msg)
+        return Turn(last.text, messages, [], outline)
+    if not isinstance(question, str):
+        msg = f"`question` must be text, not {type(question).__name__}."
+        raise TypeError(msg)
+    if not question.strip():
+        msg = "There is nothing to answer: `question` is blank. Leave it out to answer the last of `messages`."
+        raise ValueError(msg)
+    question = encodable(question)
+    if messages and isinstance(messages[-1], HumanMessage) and messages[-1].text.strip() == question.strip():
+        return Turn(question, messages, [], outline)
+    # A dict, because LangGraph streams every message object that a node returns, and this is not the answer.
+    added = [{"role": "user", "content": question}]
+    return Turn(question, [*messages, HumanMessage(question)], added, outline)
+
+
+def _is_blank(message: BaseMessage) -> bool:
+    """Whether a message has neither text nor anything else (a picture) to answer."""
+    blocks = [] if isinstance(message.content, str) else message.content
+    others = [block for block in blocks if isinstance(block, dict) and block.get("type") != "text"]
+    return not (message.text.strip() or others)
+
+
+def before_answer(messages: Sequence[BaseMessage], answer_id: str | None) -> list[BaseMessage]:
+    """The conversation before an answer that is in it already, because failed points are written later."""
+    answers = (i for i, message in enumerate(messages) if answer_id and message.id == answer_id)
+    return list(messages[: next(answers, None)])
+
+
+def answer_update(state: SotState, text: str, calls: Calls, config: RunnableConfig) -> Update:
+    """The update of the last node: the answer, with its opening, and its message with the usage of all calls."""
+    run = run_of(config)
+    answer = GAP.join(part for part in (state.get("opening"), text) if part)
+    if run.is_streamed(config):
+        run.answer.finish(answer, config)
+    # The chunks were streamed with this id, so LangGraph does not send the message again.
+    message_id = state.get("answer_id") or run.message_id
+    records = merge_calls({**(state.get("opening_call") or {}), **state["calls"]}, calls)
+    # In a fresh run, a call from before the run was answered by the cache.
+    cached = {name for name, attempts in records.items() if run.is_fresh and attempts[-1]["began"] < run.began}
+    records = {**run.calls_before, **records}
+    message = AIMessage(
+        answer,
+        id=message_id,
+        usage_metadata=total_usage(each["usage"] for name in records.keys() - cached for each in records[name]),
+        response_metadata={"sot": summarize(records, state.get("points") or [], cached)},
+    )
+    return {"answer": answer, "answer_id": message_id, "messages": [message], "calls": calls}

@@ -1,0 +1,118 @@
+"""Stage 2: one point in, its text out. One task for each point, all of them in flight at once."""
+
+from collections.abc import Generator, Sequence
+from functools import partial
+from typing import Any
+
+from langchain_core.messages import BaseMessage, SystemMessage
+from langchain_core.runnables import RunnableConfig
+from langgraph.errors import GraphBubbleUp
+from langgraph.types import RetryPolicy, Send
+
+from sot_graph._engine import PendingWrites, read_state
+from sot_graph.caching import digest
+from sot_graph.calls import Call
+from sot_graph.expander import Expander
+from sot_graph.models import Model
+from sot_graph.nodes.base import Node, Steps, before_answer
+from sot_graph.prompts import GAP, LENGTH, point_instruction
+from sot_graph.redaction import describe
+from sot_graph.replies import is_truncated
+from sot_graph.run import OPENING, TextWriter, run_of
+from sot_graph.state import Point, PointTask, SotState, merge_points
+from sot_graph.streaming import PointEvent, emit
+from sot_graph.text import echo_length
+
+
+def heading(title: str) -> str:
+    """A point's title as a Markdown heading above its text."""
+    return f"## {title}{GAP}"
+
+
+def dispatch_points(state: SotState) -> list[Send] | str:
+    """Turn the outline into one `Send` for each point; without an outline, go to the direct answer."""
+    outline = state.get("outline") or []
+    if not outline:
+        return "direct"
+    return send_points(outline, range(1, len(outline) + 1), state["messages"])
+
+
+def send_points(
+    outline: Sequence[str], indexes: Sequence[int], conversation: Sequence[BaseMessage], *, again: bool = False
+) -> list[Send]:
+    """One `Send` for each of these points of the outline."""
+    context = digest(list(conversation))
+    tasks = (
+        PointTask(index=index, title=outline[index - 1], outline=list(outline), context=context, again=again)
+        for index in indexes
+    )
+    return [Send("expand", task) for task in tasks]
+
+
+class Expand(Node):
+    """Writes one point."""
+
+    def __init__(
+        self,
+        model: Model | Expander,
+        policies: Sequence[RetryPolicy],
+        system_prompt: SystemMessage | None,
+        *,
+        headings: bool,
+        is_answer: bool,  # false if a merge of the caller's makes the answer
+    ) -> None:
+        self.expander = model if isinstance(model, Expander) else None
+        super().__init__(model.runnable if isinstance(model, Expander) else model, policies, system_prompt)
+        self.headings, self.is_answer = headings, is_answer
+
+    def steps(self, task: PointTask, config: RunnableConfig) -> Steps:
+        """Write the point; a failure is a failed point, so that its siblings continue and `merge` decides."""
+        yield from self._restore_answer(config)
+        run, index, title = run_of(config), task["index"], task["title"]
+        echo = partial(echo_length, index, title)
+        above = heading(title) if self.headings else ""
+        writer = TextWriter(index, config, echo=echo, heading=above, is_answer=self.is_answer, events=True)
+        call = self._call(task, config, writer)
+        run.attempted.add(index)
+        point = Point(index=index, title=title, text="", status="written", error=None)
+        try:
+            reply = yield call
+        except GraphBubbleUp:
+            raise
+        except Exception as error:  # noqa: BLE001 - `merge` raises it, with those of the other points
+            run.errors[index] = error
+            point |= {"text": writer.shown, "status": "failed", "error": describe(error, self.secrets)}
+        else:
+            point |= {"text": writer.text, "status": "truncated" if is_truncated(reply) else "written"}
+        emit(PointEvent(type="point", index=index, status=point["status"]))
+        writer.end(failed=point["status"] == "failed")
+        return {"points": [point], "calls": call.record()}
+
+    def _call(self, task: PointTask, config: RunnableConfig, writer: TextWriter) -> Call:
+        conversation = before_answer(read_state(config, "messages"), read_state(config, "answer_id"))
+        opening = read_state(config, "opening") or ""
+        expander, length = self.expander, "" if self.expander else LENGTH
+
+        def prompt(shown: str) -> Any:
+            instruction = point_instruction(task, length=length, opening=opening, shown=shown)
+            messages = self.messages(conversation, instruction)
+            return expander.input(messages) if expander else messages
+
+        options = expander.call_options() if expander else {}
+        point = {"writer": writer, "index": task["index"], "title": task["title"]}
+        return self.call("expand", f"{task['index']}: {task['title']}", config, prompt, **point, **options)
+
+    def _restore_answer(self, config: RunnableConfig) -> Generator[PendingWrites, list[Any], None]:
+        """Stream what is written already: the opening, and in a resumed run the points of the run before."""
+        run = run_of(config)
+        if not (self.is_answer and run.is_streamed(config)):
+            return
+        texts = {OPENING: read_state(config, "opening") or ""}
+        if not run.is_fresh and not run.is_restored:
+            run.is_restored = True
+            run.message_id = read_state(config, "answer_id") or run.message_id
+            pending = yield PendingWrites("points", config)
+            points = merge_points(read_state(config, "points") or [], [point for points in pending for point in points])
+            for point in (point for point in points if point["status"] != "failed"):
+                texts[point["index"]] = (heading(point["title"]) if self.headings else "") + point["text"]
+        run.answer.fill(texts, config)

@@ -1,0 +1,120 @@
+"""Stage 1: the question in, the outline out.
+
+The skeleton is decoded one token after the other and every point waits for it, so the model returns a plain list of
+short titles and nothing else (section 2 of the paper).
+"""
+
+import logging
+from collections.abc import Generator, Sequence
+from typing import Any, Literal
+
+from langchain_core.messages import SystemMessage
+from langchain_core.runnables import Runnable, RunnableConfig
+from langgraph.types import Overwrite, RetryPolicy
+
+from sot_graph import _engine
+from sot_graph.models import Model, resolve, structured
+from sot_graph.nodes.base import Node, Request, Steps, Turn, read_turn
+from sot_graph.outline import clean_titles
+from sot_graph.outline_reply import Outline, OutlineReply, StructuredReply
+from sot_graph.prompts import PLAIN_FORM, outline_instruction, revision_instruction
+from sot_graph.redaction import secrets_of
+from sot_graph.replies import ValueReply
+from sot_graph.state import Revision, SotState
+from sot_graph.streaming import OutlineEvent, emit
+from sot_graph.usage import Attempt
+
+logger = logging.getLogger(__name__)
+
+OUTLINE_LIMIT = 1_000
+"""Titles that are read; the rest is never written."""
+
+
+class Skeleton(Node):
+    """Starts a fresh answer in the state and writes its outline."""
+
+    def __init__(  # noqa: PLR0913 - the graph's options for this stage
+        self,
+        model: Model,
+        policies: Sequence[RetryPolicy],
+        system_prompt: SystemMessage | None,
+        *,
+        route: Literal["auto", "always"] | Runnable[str, bool],
+        min_points: int,
+        max_points: int,
+        has_opening: bool,
+        is_reviewed: bool,
+    ) -> None:
+        super().__init__(model, policies, system_prompt)
+        self.secrets = secrets_of(model, route)
+        self.outliner, self.route, self.is_reviewed = model, route, is_reviewed
+        self.min_points, self.max_points = counts = (min_points, max_points)
+        self.instruction = outline_instruction(*counts, may_decline=route == "auto", has_opening=has_opening)
+        self.revised_instruction = outline_instruction(*counts, may_decline=False, has_opening=False)
+        self._bound: tuple[Model, Model | None] | None = None
+
+    def steps(self, state: SotState, config: RunnableConfig) -> Steps:
+        """Write the outline, unless the caller has one or the question does not suit."""
+        turn = read_turn(state)
+        if self.is_reviewed and _engine.checkpointer_of(config) is None:
+            msg = (
+                "review=True interrupts the run, which needs a checkpointer to resume: give one to create_sot_graph or "
+                "to the parent graph, and a thread_id to the run."
+            )
+            raise ValueError(msg)
+        revision, titles = state.get("revision"), turn.outline
+        attempts: list[Attempt] = []
+        if revision or (titles is None and (yield from self._suits(turn, config, attempts))):
+            titles = yield from self._outline(turn, config, attempts, revision)
+        # Too few points are no outline: the question is answered directly.
+        outline = self._capped(titles or [])
+        if revision and not outline:
+            logger.warning("The model returned no outline that follows the remark; the outline before it stays.")
+            outline = revision["titles"]
+        emit(OutlineEvent(type="outline", titles=outline))
+        made = [attempt for attempt in attempts if attempt["requests"] or attempt["error"]]
+        calls = {"skeleton": made} if made else {}
+        if revision:
+            return {"outline": outline, "calls": calls}
+        # Nothing of the thread's last answer is left.
+        fresh = {"points": Overwrite([]), "answer": "", "answer_id": None, "calls": Overwrite(calls)}
+        return {"outline": outline, **fresh, **({"messages": turn.added} if turn.added else {})}
+
+    def _suits(self, turn: Turn, config: RunnableConfig, attempts: list[Attempt]) -> Generator[Request, Any, bool]:
+        if isinstance(self.route, str):
+            return True
+        options: Any = {"runnable": self.route, "reader": ValueReply, "attempts": attempts}
+        suits = yield self.call("skeleton", "route", config, lambda _shown: turn.question, **options)
+        if isinstance(suits, bool):
+            return suits
+        msg = f"route must return True (the question suits an outline) or False (answer it directly), not {suits!r}."
+        raise TypeError(msg)
+
+    def _outline(
+        self, turn: Turn, config: RunnableConfig, attempts: list[Attempt], revision: Revision | None
+    ) -> Generator[Request, Any, list[str]]:
+        """Ask for the outline: by a schema if the model can, else as plain text."""
+        instruction = [self.revised_instruction, revision_instruction(revision)] if revision else [self.instruction]
+        model = resolve(self.outliner, config)
+        bound = self._bound  # made once for as long as the model stays the same
+        if bound is None or bound[0] is not model:
+            bound = self._bound = (model, structured(model, Outline))
+        if bound[1] is not None:
+            messages = self.messages(turn.conversation, "\n".join(instruction))
+            options: Any = {"runnable": bound[1], "reader": StructuredReply, "attempts": attempts}
+            titles: list[str] | None
+            titles, _message = yield self.call("skeleton", "outline", config, lambda _shown: messages, **options)
+            if titles is not None:
+                return titles
+        plain = self.messages(turn.conversation, "\n".join([*instruction, PLAIN_FORM]))
+        options = {"runnable": model, "reader": OutlineReply, "attempts": attempts}
+        titles, _message = yield self.call("skeleton", "outline", config, lambda _shown: plain, **options)
+        return titles or []
+
+    def _capped(self, titles: Sequence[str]) -> list[str]:
+        """The points to write; none if they are too few for an outline."""
+        outline = clean_titles(titles[:OUTLINE_LIMIT])
+        if len(outline) > self.max_points:
+            count = f"{len(outline)}{' or more' if len(titles) > OUTLINE_LIMIT else ''}"
+            logger.warning("The outline has %s points; the first %d are written (max_points).", count, self.max_points)
+        return outline[: self.max_points] if len(outline) >= self.min_points else []
