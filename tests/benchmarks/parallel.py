@@ -11,16 +11,16 @@ from collections.abc import Callable
 
 from sot_graph import SotInput, create_sot_graph
 from tests.benchmarks.server import Server, serving
-from tests.fake_openai import Asked, Reply, outline_json
+from tests.fake_openai import Reply, Request, outline_json
 
 POINTS, TOKENS, FIRST_TOKEN, PER_TOKEN = 8, 60, 0.3, 0.01
 RUNS = 5
 QUESTION: SotInput = {"question": "How can I sleep better?"}
 
 
-def script(asked: Asked) -> Reply:
+def script(request: Request) -> Reply:
     titles = [f"Point {name}" for name in "abcdefgh"[:POINTS]]
-    text = outline_json(titles) if asked.stage == "skeleton" else " ".join(["word"] * TOKENS)
+    text = outline_json(titles) if request.stage == "skeleton" else " ".join(["word"] * TOKENS)
     return Reply(text, first_token=FIRST_TOKEN, per_token=PER_TOKEN)
 
 

@@ -12,7 +12,7 @@ from itertools import pairwise
 
 from sot_graph import SotInput, astream_answer, create_sot_graph
 from tests.benchmarks.server import serving
-from tests.fake_openai import Asked, Reply, outline_json
+from tests.fake_openai import Reply, Request, outline_json
 
 LENGTHS = {"Point a": 30, "Point b": 5, "Point c": 90, "Point d": 60, "Point e": 15, "Point f": 45}
 OPENING = 25
@@ -21,25 +21,25 @@ RUNS = 5
 QUESTION: SotInput = {"question": "How can I sleep better?"}
 
 
-def script(asked: Asked) -> Reply:
-    if asked.stage == "skeleton":
+def script(request: Request) -> Reply:
+    if request.stage == "skeleton":
         text = outline_json(list(LENGTHS))
-    elif asked.stage == "expand":
-        text = " ".join(["word"] * LENGTHS[asked.title])
+    elif request.stage == "expand":
+        text = " ".join(["word"] * LENGTHS[request.title])
     else:
-        text = " ".join(["word"] * (OPENING if "Write only the opening" in asked.prompt else sum(LENGTHS.values())))
+        text = " ".join(["word"] * (OPENING if "Write only the opening" in request.prompt else sum(LENGTHS.values())))
     return Reply(text, first_token=FIRST_TOKEN, per_token=PER_TOKEN)
 
 
-async def read(pieces: AsyncIterator[str]) -> tuple[float, float, float, int]:
+async def read(chunks: AsyncIterator[str]) -> tuple[float, float, float, int]:
     """Read to the end: seconds to the first text, longest pause after that, total, and how many pieces there were."""
     began = time.perf_counter()
-    times = [time.perf_counter() - began async for piece in pieces if piece]
+    times = [time.perf_counter() - began async for chunk in chunks if chunk]
     return times[0], max(later - earlier for earlier, later in pairwise(times)), times[-1], len(times)
 
 
-async def measure(name: str, pieces: Callable[[], AsyncIterator[str]]) -> float:
-    runs = [await read(pieces()) for _ in range(RUNS + 1)][1:]  # the first one warms up
+async def measure(name: str, chunks: Callable[[], AsyncIterator[str]]) -> float:
+    runs = [await read(chunks()) for _ in range(RUNS + 1)][1:]  # the first one warms up
     first, pause, total, count = (float(statistics.median(column)) for column in zip(*runs, strict=True))
     print(f"{name:<16}first text {first:.3f} s, longest pause {pause:.3f} s, total {total:.3f} s, {count:.0f} pieces")
     return first
@@ -50,8 +50,8 @@ async def compare() -> None:
         model = server.model()
 
         async def plain() -> AsyncIterator[str]:
-            async for piece in model.astream(str(QUESTION["question"])):
-                yield piece.text
+            async for chunk in model.astream(str(QUESTION["question"])):
+                yield chunk.text
 
         graph, led = create_sot_graph(model), create_sot_graph(model, lead=True)
         first = await measure("plain call", plain)

@@ -31,13 +31,13 @@ class Server:
 
 def _serve(pipe: Connection, script: Script) -> None:
     host = Host()
-    host.mind.script = script
+    host.fake.script = script
     with host.running():
         pipe.send(host.url)
         while pipe.recv() == "report":
-            mind = host.mind
-            host.fresh_mind().script = script
-            pipe.send([(asked.stage, asked.title, asked.began, asked.ended) for asked in mind.asked])
+            mind = host.fake
+            host.fresh().script = script
+            pipe.send([(request.stage, request.title, request.began, request.ended) for request in mind.requests])
             pipe.send(mind.most_in_flight)
 
 

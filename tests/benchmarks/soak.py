@@ -1,4 +1,4 @@
-"""Whether a process that makes many runs grows: 2,000 of them, sync and async, whole, broken off, retried and failing.
+"""Whether a process that makes many runs grows: 2,000 of them, sync and async, whole, stopped, retried and failing.
 
 Run it by hand: `python -m tests.benchmarks.soak`. The server is a process of its own, and not measured. It ends with 1
 when memory has grown by more than 5 % since the warm-up.
@@ -25,23 +25,23 @@ from langgraph.types import RetryPolicy
 from sot_graph import ExpansionError, SotInput, astream_answer, create_sot_graph, stream_answer
 from sot_graph.graph import SotGraph
 from tests.benchmarks.server import Server, serving
-from tests.fake_openai import TITLES, Asked, Reply, usual
+from tests.fake_openai import TITLES, Reply, Request, usual
 
 RUNS, WARM_UP, STEP = 2000, 500, 250
 AT_ONCE = 4
 MOST_GROWTH = 0.05
-KINDS = ("whole", "read", "broken off", "kept", "point fails", "outline fails", "retried", "whole")
+KINDS = ("whole", "read", "stopped", "kept", "point fails", "outline fails", "retried", "whole")
 
 
-def script(asked: Asked) -> Reply:
+def script(request: Request) -> Reply:
     """The question says what is to happen."""
-    if "point fails" in asked.prompt or "kept" in asked.prompt:
-        return Reply(status=401) if asked.title == TITLES[1] else usual(asked)
-    if "outline fails" in asked.prompt:
+    if "point fails" in request.prompt or "kept" in request.prompt:
+        return Reply(status=401) if request.title == TITLES[1] else usual(request)
+    if "outline fails" in request.prompt:
         return Reply(status=401)
-    if "retried" in asked.prompt and asked.title == TITLES[2]:
-        return Reply("Half a text", drop_after=1) if asked.attempt % 2 else usual(asked)
-    return usual(asked)
+    if "retried" in request.prompt and request.title == TITLES[2]:
+        return Reply("Half a text", drop_after=1) if request.attempt % 2 else usual(request)
+    return usual(request)
 
 
 class Figures(NamedTuple):
@@ -113,9 +113,9 @@ class Soak:
     def _run(self, number: int) -> str:
         kind, graph, given = self._case(number)
         try:
-            if kind in {"read", "broken off"}:
-                with closing(stream_answer(graph, given)) as pieces:
-                    list(islice(pieces, 2) if kind == "broken off" else pieces)
+            if kind in {"read", "stopped"}:
+                with closing(stream_answer(graph, given)) as chunks:
+                    list(islice(chunks, 2) if kind == "stopped" else chunks)
             else:
                 graph.invoke(given)
         except (ExpansionError, openai.AuthenticationError) as error:
@@ -125,10 +125,10 @@ class Soak:
     async def _arun(self, number: int) -> str:
         kind, graph, given = self._case(number)
         try:
-            if kind in {"read", "broken off"}:
-                async with aclosing(astream_answer(graph, given)) as pieces:
-                    async for _ in pieces:
-                        if kind == "broken off":
+            if kind in {"read", "stopped"}:
+                async with aclosing(astream_answer(graph, given)) as chunks:
+                    async for _ in chunks:
+                        if kind == "stopped":
                             break
             else:
                 await graph.ainvoke(given)

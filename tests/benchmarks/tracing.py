@@ -14,16 +14,16 @@ from langchain_core.runnables import RunnableConfig
 
 from sot_graph import SotInput, create_sot_graph
 from tests.benchmarks.server import serving
-from tests.fake_openai import Asked, Reply, outline_json
+from tests.fake_openai import Reply, Request, outline_json
 from tests.langsmith_sink import langsmith_sink
 
 POINTS, TOKENS, RUNS = 8, 30, 30
 QUESTION: SotInput = {"question": "How can I sleep better?"}
 
 
-def script(asked: Asked) -> Reply:
+def script(request: Request) -> Reply:
     titles = [f"Point {name}" for name in "abcdefgh"[:POINTS]]
-    return Reply(outline_json(titles) if asked.stage == "skeleton" else " ".join(["word"] * TOKENS))
+    return Reply(outline_json(titles) if request.stage == "skeleton" else " ".join(["word"] * TOKENS))
 
 
 def report(form: str, ask: Callable[[RunnableConfig], object], ways: dict[str, RunnableConfig]) -> None:
