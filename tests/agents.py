@@ -9,7 +9,7 @@ from langchain_core.messages import AIMessage, BaseMessage, ToolMessage
 from langchain_core.outputs import ChatGeneration, ChatResult
 from langchain_core.tools import tool
 
-from tests.fake_openai import TITLES, Asked, FakeOpenAI, Reply, Script, usual
+from tests.fake_openai import TITLES, FakeOpenAI, Reply, Request, Script, usual
 
 OURS = "answer_by_outline"
 OUTLINED = Reply(None, finish="tool_calls", calls=[(OURS, {"outline": TITLES})])
@@ -30,7 +30,7 @@ def calling(*calls: tuple[str, dict[str, Any]]) -> Reply:
 def playing(server: FakeOpenAI, *replies: Reply, others: Script = usual) -> None:
     """Have the agent's model give these replies, one after the other; the graph's calls get the usual ones."""
     left = list(replies)
-    server.script = lambda asked: left.pop(0) if asked.stage == "agent" else others(asked)
+    server.script = lambda request: left.pop(0) if request.stage == "agent" else others(request)
 
 
 def kinds(messages: Sequence[BaseMessage]) -> list[str]:
@@ -50,9 +50,9 @@ def assert_valid(messages: Sequence[BaseMessage]) -> None:
     assert not due
 
 
-def assert_accepted(asked: Sequence[Asked]) -> None:
+def assert_accepted(sent: Sequence[Request]) -> None:
     """The same of what was sent; and a request that offers no tools speaks of none."""
-    for request in asked:
+    for request in sent:
         due: list[str] = []
         for message in request.messages:
             if message["role"] == "tool":
@@ -92,6 +92,13 @@ class Tree(BaseCallbackHandler):
         while run_id := self.parents[run_id]:
             names.append(self.names[run_id])
         return names
+
+
+class TokenCallback(BaseCallbackHandler):
+    """Wants tokens, so that the calls are streamed."""
+
+    def on_llm_new_token(self, *_args: Any, **_kwargs: Any) -> None:
+        pass
 
 
 class Around(BaseChatModel):

@@ -21,14 +21,14 @@ from starlette.requests import Request as HttpRequest
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-from sot_graph.expand import YOUR_POINT
-from sot_graph.skeleton import PLAIN_FORM, Outline
+from sot_graph.outline_reply import Outline
+from sot_graph.prompts import PLAIN_FORM, YOUR_POINT
 
 TITLES = ["Regular sleep hours", "A dark room", "Less evening caffeine", "Daily exercise"]
 
 
 @dataclass
-class Asked:
+class Request:
     """One request that the server got."""
 
     body: dict[str, Any]
@@ -71,7 +71,7 @@ class Reply:
     drop_after: int | None = None
     """Close the connection after so many tokens; after a part of the body, where it is not streamed."""
     hang_up: bool = False
-    """Close the connection without a word of an answer."""
+    """Close the connection without an answer."""
     corrupt_after: int | None = None
     """Send a broken piece of JSON after so many tokens."""
 
@@ -98,29 +98,29 @@ class Reply:
         }
 
 
-Script = Callable[[Asked], Reply]
+Script = Callable[[Request], Reply]
 
 
 def outline_json(titles: Sequence[str]) -> str:
     return json.dumps({"points": list(titles)})
 
 
-def usual(asked: Asked) -> Reply:
+def usual(request: Request) -> Reply:
     """The script of a model that does what it should."""
-    if asked.stage == "skeleton":
+    if request.stage == "skeleton":
         return Reply(outline_json(TITLES))
-    if asked.stage == "expand":
-        return Reply(f"About {asked.title.lower()} there is this to say.")
+    if request.stage == "expand":
+        return Reply(f"About {request.title.lower()} there is this to say.")
     return Reply("A direct answer.")
 
 
 class FakeOpenAI:
-    """The server's mind: `script` decides each reply, `asked` holds each request."""
+    """What the server does: `script` decides each reply, `requests` holds each request."""
 
     def __init__(self, url: str) -> None:
         self.url = url
         self.script: Script = usual
-        self.asked: list[Asked] = []
+        self.requests: list[Request] = []
         self.in_flight = 0
         self.most_in_flight = 0
         self._seen: Counter[tuple[str, str]] = Counter()
@@ -129,53 +129,54 @@ class FakeOpenAI:
         """The real client, pointed here."""
         return ChatOpenAI(model="fake", base_url=self.url, api_key=SecretStr("sk-test-key"), **options)
 
-    def of_stage(self, stage: str) -> list[Asked]:
-        return [asked for asked in self.asked if asked.stage == stage]
+    def of_stage(self, stage: str) -> list[Request]:
+        return [request for request in self.requests if request.stage == stage]
 
     def titles(self, stage: str = "expand") -> list[str]:
-        """The titles asked for, in the order in which the requests came."""
-        return [asked.title for asked in self.of_stage(stage)]
+        """The titles of the requests, in their order."""
+        return [request.title for request in self.of_stage(stage)]
 
-    async def answer(self, request: HttpRequest) -> Response:
-        asked = self._note(await request.json(), dict(request.headers))
+    async def answer(self, http: HttpRequest) -> Response:
+        request = self._note(await http.json(), dict(http.headers))
         self.in_flight += 1
         self.most_in_flight = max(self.most_in_flight, self.in_flight)
-        reply = self.script(asked)
+        reply = self.script(request)
         if reply.hang_up:
-            self._done(asked)
-            request.receive.__self__.transport.abort()  # type: ignore[attr-defined]  # ASGI itself has no way to
+            self._done(request)
+            http.receive.__self__.transport.abort()  # type: ignore[attr-defined]  # ASGI itself has no way to
             return Response()
         if reply.status != HTTPStatus.OK:
             try:
-                await _pause(reply.first_token, request)
+                await _pause(reply.first_token, http)
             finally:
-                self._done(asked)
+                self._done(request)
             error = {"message": reply.message, "type": "test", "code": reply.code}
             return JSONResponse({"error": error}, reply.status, reply.headers)
-        if asked.body.get("stream"):
-            return StreamingResponse(self._pieces(asked, reply), media_type="text/event-stream")
+        if request.body.get("stream"):
+            return StreamingResponse(self._chunks(request, reply), media_type="text/event-stream")
         try:
-            await _pause(reply.first_token + reply.per_token * len(reply.tokens), request)
+            await _pause(reply.first_token + reply.per_token * len(reply.tokens), http)
         finally:
-            self._done(asked)
+            self._done(request)
         if reply.drop_after is not None:
-            return StreamingResponse(_broken_off(), media_type="application/json")
+            return StreamingResponse(_broken_body(), media_type="application/json")
         if reply.corrupt_after is not None:
             return Response(b'{"id": ', media_type="application/json")
-        return JSONResponse(_completion(reply))
+        # Not as JSONResponse, which refuses lone surrogates; a server may send them.
+        return Response(json.dumps(_completion(reply)), media_type="application/json")
 
-    def _note(self, body: dict[str, Any], headers: dict[str, str]) -> Asked:
+    def _note(self, body: dict[str, Any], headers: dict[str, str]) -> Request:
         stage, title = stage_and_title(body)
         self._seen[stage, title] += 1
-        asked = Asked(body, headers, stage, title, self._seen[stage, title], time.monotonic())
-        self.asked.append(asked)
-        return asked
+        request = Request(body, headers, stage, title, self._seen[stage, title], time.monotonic())
+        self.requests.append(request)
+        return request
 
-    def _done(self, asked: Asked) -> None:
+    def _done(self, request: Request) -> None:
         self.in_flight -= 1
-        asked.ended = time.monotonic()
+        request.ended = time.monotonic()
 
-    async def _pieces(self, asked: Asked, reply: Reply) -> AsyncIterator[str]:
+    async def _chunks(self, request: Request, reply: Reply) -> AsyncIterator[str]:
         try:
             await asyncio.sleep(reply.first_token)
             for number, token in enumerate(reply.tokens):
@@ -192,16 +193,16 @@ class FakeOpenAI:
             if reply.finish is None:
                 return
             yield _event(delta={}, finish=reply.finish)
-            if (asked.body.get("stream_options") or {}).get("include_usage"):
+            if (request.body.get("stream_options") or {}).get("include_usage"):
                 yield _event(usage=reply.usage)
             yield "data: [DONE]\n\n"
         finally:
-            self._done(asked)
+            self._done(request)
 
 
-async def _pause(seconds: float, request: HttpRequest) -> None:
-    """Take one's time, but not when the client has gone."""
-    gone = asyncio.ensure_future(request.receive())
+async def _pause(seconds: float, http: HttpRequest) -> None:
+    """Wait, but not for a client that has gone."""
+    gone = asyncio.ensure_future(http.receive())
     await asyncio.wait([gone], timeout=seconds)
     if gone.done():
         raise ConnectionDropped
@@ -212,7 +213,7 @@ class ConnectionDropped(Exception):  # noqa: N818 - an event of the test's, not 
     """Makes the server close the connection in the middle of a reply."""
 
 
-async def _broken_off() -> AsyncIterator[str]:
+async def _broken_body() -> AsyncIterator[str]:
     yield '{"id": '
     raise ConnectionDropped
 
@@ -268,14 +269,14 @@ class Host:
         self._socket = socket.socket(proto=socket.IPPROTO_TCP)
         self._socket.bind(("127.0.0.1", 0))
         self.url = f"http://127.0.0.1:{self._socket.getsockname()[1]}/v1"
-        self.mind = FakeOpenAI(self.url)
+        self.fake = FakeOpenAI(self.url)
 
-    async def _answer(self, request: HttpRequest) -> Response:
-        return await self.mind.answer(request)
+    async def _answer(self, http: HttpRequest) -> Response:
+        return await self.fake.answer(http)
 
-    def fresh_mind(self) -> FakeOpenAI:
-        self.mind = FakeOpenAI(self.url)
-        return self.mind
+    def fresh(self) -> FakeOpenAI:
+        self.fake = FakeOpenAI(self.url)
+        return self.fake
 
     @contextmanager
     def running(self) -> Iterator[Self]:

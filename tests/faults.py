@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, Self
 from langchain_openai import ChatOpenAI
 from openai import DefaultAsyncHttpxClient, DefaultHttpxClient
 
-from tests.fake_openai import Asked, FakeOpenAI, Reply, Script, stage_and_title, usual
+from tests.fake_openai import FakeOpenAI, Reply, Request, Script, stage_and_title, usual
 
 REFUSED = "refused connection"
 LATE = "never answers"
@@ -48,13 +48,13 @@ BROKEN_TEXT = {
     "no finish reason": Fault(lambda good: replace(good, finish=None), "without a finish reason"),
     "empty": Fault(lambda _: Reply(""), "no text"),
     "blank": Fault(lambda _: Reply(" \n "), "no text"),
-    # ChatOpenAI leaves the field out of what it streams, so that nobody can tell it from an empty reply.
-    "refusal": Fault(lambda _: Reply("", refusal="I would rather not."), "no text"),
 }
 """Transient too, in a text; an outline is read as far as it goes."""
 PERMANENT = {str(code): status(code) for code in (400, 401, 403, 404, 422)}
 REFUSALS = {
     "content filter": Fault(lambda good: replace(good, text=half(good), finish="content_filter"), "refused"),
+    # ChatOpenAI leaves the field out of what it streams: there nobody can tell it from an empty reply.
+    "refusal": Fault(lambda _: Reply("", refusal="I would rather not."), "refused"),
     "no token left for text": Fault(lambda _: Reply("", finish="length"), "token limit"),
 }
 """Permanent, in a text; an outline is read as far as it goes."""
@@ -106,7 +106,7 @@ class Faults:
         """Begin a test."""
         self.plan = plan
         self.sent.clear()
-        server.script = lambda asked: self._spoilt(asked, script(asked))
+        server.script = lambda request: self._spoilt(request, script(request))
         return self
 
     def model(self, server: FakeOpenAI, **options: Any) -> ChatOpenAI:
@@ -134,6 +134,6 @@ class Faults:
     async def _asend(self, request: Any) -> None:
         self._send(request)
 
-    def _spoilt(self, asked: Asked, good: Reply) -> Reply:
-        fault = asked.headers.get(self.HEADER)
+    def _spoilt(self, request: Request, good: Reply) -> Reply:
+        fault = request.headers.get(self.HEADER)
         return FAULTS[fault].spoil(good) if fault else good

@@ -18,33 +18,33 @@ class Api:
 
     def __init__(self, sink: Sink) -> None:
         self.sink = sink
-        self.asked: list[str] = []
+        self.requests: list[str] = []
         self.made: dict[str, list[dict[str, Any]]] = {
             kind: [] for kind in ("datasets", "examples", "sessions", "comparative", "feedback")
         }
 
     def __call__(self, method: str, target: str, body: bytes) -> Any:
         url = urlsplit(target)
-        self.asked.append(f"{method} {url.path}")
+        self.requests.append(f"{method} {url.path}")
         query = {key: values[0] for key, values in parse_qs(url.query).items()}
         match method, url.path.strip("/").split("/"):
             case "POST", ["runs", "query"]:
-                told: Any = {"runs": self._runs(json.loads(body)), "cursors": {}}
+                shown: Any = {"runs": self._runs(json.loads(body)), "cursors": {}}
             case "POST", ["examples", "bulk"]:
-                told = [self._make("examples", each) for each in json.loads(body)]
+                shown = [self._make("examples", each) for each in json.loads(body)]
             case "POST", [*_, kind]:
-                told = self._make(kind, json.loads(body))
+                shown = self._make(kind, json.loads(body))
             case "PATCH", [kind, made_id]:
-                told = self._one(kind, made_id)
-                told.update({key: value for key, value in json.loads(body).items() if value is not None})
+                shown = self._one(kind, made_id)
+                shown.update({key: value for key, value in json.loads(body).items() if value is not None})
             case "GET", [kind]:
                 found = [each for each in self.made[kind] if query.get("name", each.get("name")) == each.get("name")]
-                told = [self._told(each) for each in found]
+                shown = [self._told(each) for each in found]
             case "GET", [kind, made_id]:
-                told = self._one(kind, made_id)
+                shown = self._one(kind, made_id)
             case _:
-                told = None
-        return told
+                shown = None
+        return shown
 
     def scores(self, key: str) -> list[float]:
         return [each["score"] for each in self.made["feedback"] if each["key"] == key]
@@ -62,9 +62,9 @@ class Api:
         runs = [run for run in list(self.sink.runs.values()) if run.get("session_name") == made.get("name")]
         return {**made, "run_count": sum(not run.get("parent_run_id") for run in runs)}
 
-    def _runs(self, asked: dict[str, Any]) -> list[dict[str, Any]]:
+    def _runs(self, request: dict[str, Any]) -> list[dict[str, Any]]:
         """The runs at the root of an experiment."""
-        names = {each["name"]: each["id"] for each in self.made["sessions"] if each["id"] in asked["session"]}
+        names = {each["name"]: each["id"] for each in self.made["sessions"] if each["id"] in request["session"]}
         return [
             {"app_path": "", "session_id": names[run["session_name"]], **run}
             for run in self.sink.all_runs()

@@ -67,16 +67,16 @@ class Sink:
         lines = []
 
         def order(run: dict[str, Any]) -> tuple[Any, ...]:
-            told = run["extra"]["metadata"]
-            place = told.get("langgraph_step", 0), (run.get("inputs") or {}).get("index", 0), run["dotted_order"]
+            shown = run["extra"]["metadata"]
+            place = shown.get("langgraph_step", 0), (run.get("inputs") or {}).get("index", 0), run["dotted_order"]
             return (*place[:1], run["name"].startswith("__"), *place[1:])
 
         def add(parent: str | None, depth: int) -> None:
             for run in sorted((run for run in runs if run.get("parent_run_id") == parent), key=order):
                 tags = [tag for tag in sorted(run["tags"]) if ":step:" not in tag and tag != "nostream"]
-                told = [key for key in sorted(run["extra"]["metadata"]) if key.startswith(keys)]
+                shown = [key for key in sorted(run["extra"]["metadata"]) if key.startswith(keys)]
                 failed = " FAILED" if run.get("error") else ""
-                lines.append(f"{'  ' * depth}{run['name']} ({run['run_type']}) {tags} {{{', '.join(told)}}}{failed}")
+                lines.append(f"{'  ' * depth}{run['name']} ({run['run_type']}) {tags} {{{', '.join(shown)}}}{failed}")
                 add(run["id"], depth + 1)
 
         add(None, 0)
@@ -140,10 +140,10 @@ def langsmith_sink() -> Iterator[Sink]:
         def do_PATCH(self) -> None:
             self.do_POST()
 
-        def _answer(self, told: Any) -> None:
-            body = json.dumps(told).encode()
+        def _answer(self, shown: Any) -> None:
+            body = json.dumps(shown).encode()
             with suppress(ConnectionError):  # who asked may be gone
-                self.send_response(404 if told is None else 200)
+                self.send_response(404 if shown is None else 200)
                 self.send_header("Content-Length", str(len(body)))
                 self.end_headers()
                 self.wfile.write(body)

@@ -27,7 +27,7 @@ def host() -> Iterator[Host]:
 @pytest.fixture
 def server(host: Host) -> FakeOpenAI:
     """A server that has not been asked anything yet."""
-    return host.fresh_mind()
+    return host.fresh()
 
 
 @pytest.fixture

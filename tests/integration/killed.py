@@ -1,7 +1,6 @@
-"""A process to kill in the middle of an answer: `python -m tests.integration.killed KIND PLACE URL FORM NESTED`."""
+"""What a process does that is killed in the middle of an answer."""
 
 import asyncio
-import sys
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from typing import Any
 
@@ -52,7 +51,6 @@ async def invoke(given: Any, kind: str, place: str, url: str, *, form: str, nest
     return result
 
 
-if __name__ == "__main__":
-    kind, place, url, form, nested = sys.argv[1:]
-    question = {"messages": [("user", QUESTION)]}
-    asyncio.run(invoke(question, kind, place, url, form=form, nested=nested == "True"))
+def answer(kind: str, place: str, url: str, form: str, nested: bool) -> None:  # noqa: FBT001 - the arguments of a process
+    """Answer the question in a new process."""
+    asyncio.run(invoke({"messages": [("user", QUESTION)]}, kind, place, url, form=form, nested=nested))

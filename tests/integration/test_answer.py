@@ -15,9 +15,8 @@ from langgraph.graph import END, START, MessagesState, StateGraph
 from langgraph.types import CachePolicy, RetryPolicy
 
 from sot_graph import Point, SotInput, create_sot_graph
-from sot_graph.merge import Merge
-from tests.agents import Around
-from tests.fake_openai import TITLES, Asked, FakeOpenAI, Reply, outline_json, usual
+from tests.agents import Around, TokenCallback
+from tests.fake_openai import TITLES, FakeOpenAI, Reply, Request, outline_json, usual
 from tests.integration.conftest import THREAD, Run
 
 QUESTION = "How can I sleep better?"
@@ -36,7 +35,7 @@ async def test_a_question_is_answered_point_by_point(server: FakeOpenAI, run: Ru
     assert (human.type, human.content) == ("human", QUESTION)
     assert (ai.type, ai.content) == ("ai", result["answer"])
     assert set(result) == {"messages", "points", "answer"}
-    assert [asked.stage for asked in server.asked] == ["skeleton", *["expand"] * 4]
+    assert [request.stage for request in server.requests] == ["skeleton", *["expand"] * 4]
 
 
 async def test_by_messages_exactly_one_message_is_added(server: FakeOpenAI, run: Run) -> None:
@@ -69,7 +68,7 @@ async def test_the_outline_is_cleaned_and_capped(
     server: FakeOpenAI, run: Run, caplog: pytest.LogCaptureFixture
 ) -> None:
     titles = ["1. **Sleep**", "sleep", "", " Light\n and dark ", "Noise", "Heat"]
-    server.script = lambda asked: Reply(outline_json(titles)) if asked.stage == "skeleton" else usual(asked)
+    server.script = lambda request: Reply(outline_json(titles)) if request.stage == "skeleton" else usual(request)
     result = await run(create_sot_graph(server.model(), max_points=3), {"question": QUESTION})
     assert [point["title"] for point in result["points"]] == ["Sleep", "Light and dark", "Noise"]
     assert "The outline has 4 points; the first 3 are written" in caplog.text
@@ -81,8 +80,8 @@ async def test_headings_stand_above_the_texts(server: FakeOpenAI, run: Run) -> N
 
 
 async def test_echoes_are_tidied_away(server: FakeOpenAI, run: Run) -> None:
-    def script(asked: Asked) -> Reply:
-        return usual(asked) if asked.stage == "skeleton" else Reply(f"**{asked.title}**: It matters.")
+    def script(request: Request) -> Reply:
+        return usual(request) if request.stage == "skeleton" else Reply(f"**{request.title}**: It matters.")
 
     server.script = script
     result = await run(create_sot_graph(server.model()), {"question": QUESTION})
@@ -95,7 +94,7 @@ async def test_echoes_are_tidied_away(server: FakeOpenAI, run: Run) -> None:
 async def test_the_skeleton_may_have_a_model_of_its_own(server: FakeOpenAI, run: Run) -> None:
     small, large = server.model(temperature=0.1), server.model(temperature=0.9)
     await run(create_sot_graph(large, skeleton_model=small), {"question": QUESTION})
-    assert [asked.body["temperature"] for asked in server.asked] == [0.1, 0.9, 0.9, 0.9, 0.9]
+    assert [request.body["temperature"] for request in server.requests] == [0.1, 0.9, 0.9, 0.9, 0.9]
 
 
 async def test_a_model_may_be_named(server: FakeOpenAI, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -149,8 +148,8 @@ async def test_a_merge_without_an_answer_is_refused(server: FakeOpenAI, run: Run
 # --- routing -----------------------------------------------------------------------------------
 
 
-def _declining(asked: Asked) -> Reply:
-    return Reply(outline_json([])) if asked.stage == "skeleton" else usual(asked)
+def _declining(request: Request) -> Reply:
+    return Reply(outline_json([])) if request.stage == "skeleton" else usual(request)
 
 
 async def test_a_declined_outline_leads_to_the_direct_answer(server: FakeOpenAI, run: Run) -> None:
@@ -159,11 +158,13 @@ async def test_a_declined_outline_leads_to_the_direct_answer(server: FakeOpenAI,
     assert result["answer"] == "A direct answer."
     assert result["points"] == []
     assert [message.text for message in result["messages"]] == ["What is 2 + 2?", "A direct answer."]
-    assert server.asked[-1].messages == [{"role": "user", "content": "What is 2 + 2?"}]
+    assert server.requests[-1].messages == [{"role": "user", "content": "What is 2 + 2?"}]
 
 
 async def test_too_few_points_lead_to_the_direct_answer(server: FakeOpenAI, run: Run) -> None:
-    server.script = lambda asked: Reply(outline_json(["One", "Two"])) if asked.stage == "skeleton" else usual(asked)
+    server.script = lambda request: (
+        Reply(outline_json(["One", "Two"])) if request.stage == "skeleton" else usual(request)
+    )
     result = await run(create_sot_graph(server.model(), min_points=3), {"question": QUESTION})
     assert result["points"] == []
     assert result["answer"] == "A direct answer."
@@ -172,7 +173,7 @@ async def test_too_few_points_lead_to_the_direct_answer(server: FakeOpenAI, run:
 async def test_only_auto_lets_the_model_decline(server: FakeOpenAI, run: Run) -> None:
     for route in ("auto", "always"):
         await run(create_sot_graph(server.model(), route=route), {"question": QUESTION})
-    auto, always = (asked.prompt for asked in server.of_stage("skeleton"))
+    auto, always = (request.prompt for request in server.of_stage("skeleton"))
     assert "give an empty list" in auto
     assert "give an empty list" not in always
 
@@ -185,9 +186,9 @@ async def _suits_later(question: str) -> bool:
 async def test_route_may_be_the_callers_own(server: FakeOpenAI, run: Run, route: Any) -> None:
     graph = create_sot_graph(server.model(), route=route)
     assert len((await run(graph, {"question": QUESTION}))["points"]) == 4
-    asked_before = len(server.asked)
+    asked_before = len(server.requests)
     assert (await run(graph, {"messages": [HumanMessage("Hm?")]}))["points"] == []
-    assert [asked.stage for asked in server.asked[asked_before:]] == ["direct"]
+    assert [request.stage for request in server.requests[asked_before:]] == ["direct"]
 
 
 async def test_route_may_be_a_coroutine_function(server: FakeOpenAI) -> None:
@@ -199,7 +200,7 @@ async def test_a_route_that_gives_no_bool_is_refused(server: FakeOpenAI, run: Ru
     graph = create_sot_graph(server.model(), route=lambda _: "no")  # type: ignore[arg-type,return-value]
     with pytest.raises(TypeError, match="route must return True"):
         await run(graph, {"question": QUESTION})
-    assert server.asked == []
+    assert server.requests == []
 
 
 async def test_a_supplied_outline_is_not_routed(server: FakeOpenAI, run: Run) -> None:
@@ -229,21 +230,23 @@ async def test_a_supplied_outline_is_not_routed(server: FakeOpenAI, run: Run) ->
 async def test_whatever_the_skeleton_call_gives_leads_to_an_answer(
     server: FakeOpenAI, run: Run, reply: Reply, titles: list[str]
 ) -> None:
-    server.script = lambda asked: reply if asked.stage == "skeleton" else usual(asked)
+    server.script = lambda request: reply if request.stage == "skeleton" else usual(request)
     result = await run(create_sot_graph(server.model()), {"question": QUESTION})
     assert [point["title"] for point in result["points"]] == titles
     assert result["answer"]
     assert len(server.of_stage("skeleton")) == 1, "the reply was paid for, and is read"
     usage = result["messages"][-1].usage_metadata
-    assert usage["input_tokens"] == 10 * len(server.asked), "and it is counted"
+    assert usage["input_tokens"] == 10 * len(server.requests), "and it is counted"
 
 
 @pytest.mark.parametrize("status", [400, 404, 422, 501])
-async def test_a_server_without_structured_output_is_asked_plainly(server: FakeOpenAI, run: Run, status: int) -> None:
-    def script(asked: Asked) -> Reply:
-        if "response_format" in asked.body:
+async def test_a_server_without_structured_output_gets_a_plain_prompt(
+    server: FakeOpenAI, run: Run, status: int
+) -> None:
+    def script(request: Request) -> Reply:
+        if "response_format" in request.body:
             return Reply(status=status, message="response_format is not supported by this model")
-        return Reply("1. Sleep\n2. Light") if asked.stage == "skeleton" else usual(asked)
+        return Reply("1. Sleep\n2. Light") if request.stage == "skeleton" else usual(request)
 
     server.script = script
     result = await run(create_sot_graph(server.model()), {"question": QUESTION})
@@ -261,7 +264,7 @@ async def test_what_calls_share_comes_first_and_byte_for_byte(server: FakeOpenAI
     graph = create_sot_graph(server.model(), system_prompt="Answer like a doctor.")
     await run(graph, {"messages": conversation})
 
-    prompts = [json.dumps(asked.messages, ensure_ascii=False) for asked in server.asked]
+    prompts = [json.dumps(request.messages, ensure_ascii=False) for request in server.requests]
     shared = (
         '[{"content": "Answer like a doctor.", "role": "system"}, {"content": "My name is Ann.", "role": "user"}, '
         '{"content": "Hello Ann.", "role": "assistant"}, {"content": "' + QUESTION
@@ -273,7 +276,7 @@ async def test_what_calls_share_comes_first_and_byte_for_byte(server: FakeOpenAI
     own = [prompt.rindex("number ") for prompt in expansions]
     assert len({prompt[:end] for prompt, end in zip(expansions, own, strict=True)}) == 1, "and then the outline"
     assert all(outline in prompt[:end] for prompt, end in zip(expansions, own, strict=True))
-    assert {asked.prompt.rsplit("\n", 1)[1] for asked in server.of_stage("expand")} == {
+    assert {request.prompt.rsplit("\n", 1)[1] for request in server.of_stage("expand")} == {
         f"Your point is number {i}: {title}" for i, title in enumerate(TITLES, start=1)
     }
 
@@ -286,8 +289,8 @@ async def test_the_system_prompt_is_the_same_for_every_stage(
     await run(graph, {"question": QUESTION})
     server.script = _declining
     await run(graph, {"question": QUESTION})
-    assert {asked.stage for asked in server.asked} == {"skeleton", "expand", "direct"}
-    assert all(asked.messages[0] == {"role": "system", "content": "Be brief."} for asked in server.asked)
+    assert {request.stage for request in server.requests} == {"skeleton", "expand", "direct"}
+    assert all(request.messages[0] == {"role": "system", "content": "Be brief."} for request in server.requests)
 
 
 @pytest.mark.parametrize(
@@ -300,16 +303,16 @@ async def test_the_system_prompt_is_the_same_for_every_stage(
     ],
 )
 async def test_user_text_is_never_a_template(server: FakeOpenAI, run: Run, question: str) -> None:
-    server.script = lambda asked: (
-        Reply(outline_json(["{x}", "{{y}} %s"])) if asked.stage == "skeleton" else Reply("{z}")
+    server.script = lambda request: (
+        Reply(outline_json(["{x}", "{{y}} %s"])) if request.stage == "skeleton" else Reply("{z}")
     )
     graph = create_sot_graph(server.model(), system_prompt="Keep {this} %s {{as}} it is.")
     result = await run(graph, {"question": question})
     assert result["answer"] == "{z}\n\n{z}"
     assert [point["title"] for point in result["points"]] == ["{x}", "{{y}} %s"]
-    for asked in server.asked:
-        assert asked.messages[0]["content"] == "Keep {this} %s {{as}} it is."
-        assert asked.messages[1]["content"].startswith(question)
+    for request in server.requests:
+        assert request.messages[0]["content"] == "Keep {this} %s {{as}} it is."
+        assert request.messages[1]["content"].startswith(question)
 
 
 async def test_a_picture_in_the_question_reaches_every_stage(server: FakeOpenAI, run: Run) -> None:
@@ -317,7 +320,7 @@ async def test_a_picture_in_the_question_reaches_every_stage(server: FakeOpenAI,
     message = HumanMessage([{"type": "text", "text": QUESTION}, picture])
     result = await run(create_sot_graph(server.model()), {"messages": [message]})
     assert len(result["points"]) == 4
-    assert all(asked.messages[-1]["content"][1] == picture for asked in server.asked)
+    assert all(request.messages[-1]["content"][1] == picture for request in server.requests)
     assert result["messages"][0].content == message.content, "the conversation stays as it was"
 
 
@@ -337,18 +340,22 @@ async def test_the_message_carries_the_usage_of_all_calls(server: FakeOpenAI, ru
     assert 0 < sot["seconds"] <= sot["sequential_seconds"] + 1
 
 
-async def test_failed_attempts_are_counted_too(server: FakeOpenAI, run: Run) -> None:
-    def script(asked: Asked) -> Reply:
-        return Reply("") if asked.title == TITLES[1] and asked.attempt == 1 else usual(asked)
+@pytest.mark.parametrize("streamed", [False, True])
+async def test_failed_attempts_are_counted_too(server: FakeOpenAI, run: Run, *, streamed: bool) -> None:
+    def script(request: Request) -> Reply:
+        return Reply("") if request.title == TITLES[1] and request.attempt == 1 else usual(request)
 
     server.script = script
     graph = create_sot_graph(server.model(), retry_policy=RetryPolicy(initial_interval=0.01, jitter=False))
-    message = (await run(graph, {"question": QUESTION}))["messages"][-1]
+    config: Any = {"callbacks": [TokenCallback()]} if streamed else None
+    message = (await run(graph, {"question": QUESTION}, config))["messages"][-1]
     assert message.usage_metadata["input_tokens"] == 60, "an empty reply was paid for"
     sot = message.response_metadata["sot"]
     assert (sot["calls"], [point["attempts"] for point in sot["points"]]) == (6, [1, 2, 1, 1])
     assert sot["points"][1]["usage"]["input_tokens"] == 20
-    assert all(point["first_token_seconds"] <= point["seconds"] for point in sot["points"])
+    for point in sot["points"]:
+        first = point["first_token_seconds"]
+        assert first <= point["seconds"] if streamed else first is None
     failed, again = (entry for entry in sot["timeline"] if entry["index"] == 2)
     assert (failed["attempt"], failed["error"].split(":")[0]) == (1, "ReplyError")
     assert (again["attempt"], again["error"], again["waiting_seconds"] > 0) == (2, None, True)
@@ -359,7 +366,7 @@ async def test_what_a_cache_answers_costs_nothing(server: FakeOpenAI, run: Run) 
     graph = create_sot_graph(server.model(), cache=InMemoryCache(), cache_policy=CachePolicy())
     await run(graph, {"question": QUESTION})
     message = (await run(graph, {"question": QUESTION}))["messages"][-1]
-    assert len(server.asked) == 5
+    assert len(server.requests) == 5
     sot = message.response_metadata["sot"]
     assert (message.usage_metadata, sot["calls"], sot["timeline"]) == (None, 0, [])
     assert [point["cached"] for point in sot["points"]] == [True] * 4
@@ -377,8 +384,8 @@ async def test_a_thread_begins_a_fresh_answer_each_turn(server: FakeOpenAI, run:
         "And naps?",
         second["answer"],
     ]
-    assert all(asked.messages[-1]["content"].startswith("And naps?") for asked in server.asked[-4:])
-    assert all(asked.messages[1]["content"] == first["answer"] for asked in server.asked[-4:]), "context, though"
+    assert all(request.messages[-1]["content"].startswith("And naps?") for request in server.requests[-4:])
+    assert all(request.messages[1]["content"] == first["answer"] for request in server.requests[-4:]), "context, though"
     server.script = _declining
     third = await run(graph, {"question": "2 + 2?"}, THREAD)
     assert third["points"] == []
@@ -386,7 +393,7 @@ async def test_a_thread_begins_a_fresh_answer_each_turn(server: FakeOpenAI, run:
     assert not graph.get_state(THREAD).values.get("question")
 
 
-async def test_a_failed_turn_does_not_speak_into_the_next(server: FakeOpenAI, run: Run) -> None:
+async def test_nothing_of_a_failed_turn_is_in_the_next(server: FakeOpenAI, run: Run) -> None:
     graph = create_sot_graph(server.model(), checkpointer=InMemorySaver())
     server.script = lambda _: Reply(status=401)
     with pytest.raises(Exception, match="401"):
@@ -394,7 +401,7 @@ async def test_a_failed_turn_does_not_speak_into_the_next(server: FakeOpenAI, ru
     server.script = usual
     result = await run(graph, {"messages": [HumanMessage("And naps?")]}, THREAD)
     assert [point["title"] for point in result["points"]] == TITLES
-    assert server.asked[-1].messages[-1]["content"].startswith("And naps?")
+    assert server.requests[-1].messages[-1]["content"].startswith("And naps?")
 
 
 async def test_state_holds_plain_values(server: FakeOpenAI, run: Run) -> None:
@@ -432,17 +439,17 @@ async def test_a_cached_call_is_not_paid_for_again(server: FakeOpenAI, run: Run)
     first = await run(graph, {"messages": [HumanMessage(QUESTION)]})
     again = await run(graph, {"messages": [HumanMessage(QUESTION)]})
     assert again["answer"] == first["answer"]
-    assert len(server.asked) == 5
+    assert len(server.requests) == 5
     await run(graph, {"messages": [HumanMessage("Hi"), AIMessage("Hi"), HumanMessage(QUESTION)]})
-    assert len(server.asked) == 10, "another conversation is another call"
+    assert len(server.requests) == 10, "another conversation is another call"
     await run(
         create_sot_graph(server.model(temperature=1), cache=cache, cache_policy=CachePolicy()), {"question": QUESTION}
     )
-    assert len(server.asked) == 15, "and so is another model"
+    assert len(server.requests) == 15, "and so is another model"
 
 
 async def test_a_failed_point_is_not_cached(server: FakeOpenAI, run: Run) -> None:
-    server.script = lambda asked: Reply(status=401) if asked.title == TITLES[1] else usual(asked)
+    server.script = lambda request: Reply(status=401) if request.title == TITLES[1] else usual(request)
     graph = create_sot_graph(server.model(), on_error="keep", cache=InMemoryCache(), cache_policy=CachePolicy())
     await run(graph, {"question": QUESTION})
     server.script = usual
@@ -474,26 +481,26 @@ async def test_the_answer_is_one_message_in_messages_mode(server: FakeOpenAI) ->
         question: SotInput = {"question": QUESTION}
         sync: list[Any] = [message for message, _ in graph.stream(question, stream_mode="messages")]
         later: list[Any] = [message async for message, _ in graph.astream(question, stream_mode="messages")]
-        for pieces in (sync, later):
-            assert "".join(piece.text for piece in pieces) == answer
-            assert len({piece.id for piece in pieces}) == 1
+        for chunks in (sync, later):
+            assert "".join(chunk.text for chunk in chunks) == answer
+            assert len({chunk.id for chunk in chunks}) == 1
 
 
-async def test_what_models_within_say_is_no_message_in_messages_mode(server: FakeOpenAI) -> None:
+async def test_the_text_of_models_within_is_no_message_in_messages_mode(server: FakeOpenAI) -> None:
     """Of a model around another one, and of one that decides the way."""
     model, question = server.model(), {"question": QUESTION}
     graphs = [
         create_sot_graph(Around(inner=model)),
         create_sot_graph(model, skeleton_model=Around(inner=model)),
-        create_sot_graph(model, route=lambda asked: bool(model.invoke(asked))),
+        create_sot_graph(model, route=lambda request: bool(model.invoke(request))),
         create_sot_graph(model, route=RunnableLambda(str) | model | bool),
     ]
     for graph in graphs:
-        sync: list[Any] = [message for message, _ in graph.stream(question, stream_mode="messages")]  # type: ignore[call-overload]
-        later: list[Any] = [message async for message, _ in graph.astream(question, stream_mode="messages")]  # type: ignore[call-overload]
-        for pieces in (sync, later):
-            assert "".join(piece.text for piece in pieces) == "\n\n".join(TEXTS)
-            assert len({piece.id for piece in pieces}) == 1
+        sync: list[Any] = [message for message, _ in graph.stream(question, stream_mode="messages")]
+        later: list[Any] = [message async for message, _ in graph.astream(question, stream_mode="messages")]
+        for chunks in (sync, later):
+            assert "".join(chunk.text for chunk in chunks) == "\n\n".join(TEXTS)
+            assert len({chunk.id for chunk in chunks}) == 1
 
 
 async def test_an_outline_that_was_cut_off_counts_with_all_that_its_tokens_are(
@@ -503,7 +510,7 @@ async def test_an_outline_that_was_cut_off_counts_with_all_that_its_tokens_are(
     counts = {"prompt_tokens": 10, "completion_tokens": 6, "total_tokens": 16}
     details = {"prompt_tokens_details": {"cached_tokens": 4}, "completion_tokens_details": {"reasoning_tokens": 1}}
     monkeypatch.setattr(Reply, "usage", counts | details)
-    server.script = lambda asked: replace(usual(asked), finish="length" if asked.stage == "skeleton" else "stop")
+    server.script = lambda request: replace(usual(request), finish="length" if request.stage == "skeleton" else "stop")
     result = await run(create_sot_graph(server.model()), {"question": QUESTION})
     usage = result["messages"][-1].response_metadata["sot"]["stages"]["skeleton"]["usage"]
     assert (usage["input_tokens"], usage["output_tokens"]) == (10, 6)
@@ -522,32 +529,31 @@ async def test_a_merge_of_the_callers_own_takes_its_time(server: FakeOpenAI, run
     assert sot["seconds"] >= sot["critical_path_seconds"] >= 0.3
 
 
-async def test_what_a_graph_that_writes_points_took_is_told_by_its_own_calls(server: FakeOpenAI, run: Run) -> None:
-    """Its calls wait for places, and run side by side; as one call of this graph they would be neither."""
-    server.script = lambda asked: replace(usual(asked), first_token=0.1)
+async def test_the_time_of_a_graph_that_writes_points_is_that_of_its_own_calls(server: FakeOpenAI, run: Run) -> None:
+    """Its calls wait in the queue, and run side by side; as one call of this graph they would be neither."""
+    server.script = lambda request: replace(usual(request), first_token=0.1)
     graph = create_sot_graph(server.model(), expander=create_sot_graph(server.model()))
     result = await run(graph, {"question": QUESTION}, {"max_concurrency": 2})
     sot = result["messages"][-1].response_metadata["sot"]
-    calls = [asked.ended - asked.began for asked in server.asked]
+    calls = [request.ended - request.began for request in server.requests]
     assert (sot["calls"], len(calls)) == (21, 21)
     assert sum(calls) <= sot["sequential_seconds"] <= 2 * sum(calls) + 1
     assert sot["critical_path_seconds"] < 0.75 * sot["seconds"], "a skeleton and a point, twice; not 21 calls"
 
 
 @pytest.mark.parametrize("merge", [None, lambda points: str(len(points))], ids=["joined", "merged"])
-async def test_only_a_merge_of_the_callers_own_takes_a_place(server: FakeOpenAI, run: Run, merge: Any) -> None:
-    """Joining asks nobody, and waits for no call of the graphs beside it."""
+async def test_a_nested_graph_merges_within_the_concurrency_limit(server: FakeOpenAI, run: Run, merge: Any) -> None:
     graph = create_sot_graph(server.model(), expander=create_sot_graph(server.model(), merge=merge))
     result = await run(graph, {"question": QUESTION}, {"max_concurrency": 1})
     assert server.most_in_flight == 1
-    assert (Merge(merge, headings=False, keep=False).takes_place, bool(result["answer"])) == (merge is not None, True)
+    assert result["points"][0]["text"] == ("4" if merge else "\n\n".join(TEXTS))
 
 
-async def test_a_place_that_a_retry_waits_for_is_not_on_the_critical_path(server: FakeOpenAI, run: Run) -> None:
-    server.script = lambda asked: (
+async def test_the_queue_before_a_retry_is_not_on_the_critical_path(server: FakeOpenAI, run: Run) -> None:
+    server.script = lambda request: (
         Reply(status=500)
-        if asked.title == TITLES[0] and asked.attempt == 1
-        else replace(usual(asked), first_token=0.3 if asked.stage == "expand" else 0)
+        if request.title == TITLES[0] and request.attempt == 1
+        else replace(usual(request), first_token=0.3 if request.stage == "expand" else 0)
     )
     graph = create_sot_graph(server.model(), retry_policy=RetryPolicy(initial_interval=0.01, jitter=False))
     result = await run(graph, {"question": QUESTION}, {"max_concurrency": 1})
@@ -560,8 +566,8 @@ async def test_a_call_that_begins_with_the_run_counts(
     server: FakeOpenAI, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Times are kept in milliseconds, and one that was rounded down is no older than the run."""
-    clock = SimpleNamespace(time=lambda: 1_800_000_000.0004, monotonic=time.monotonic)
-    for module in ("reading", "stage", "usage"):
+    clock = SimpleNamespace(time=lambda: 1_800_000_000.0004, monotonic=time.monotonic, sleep=time.sleep)
+    for module in ("run", "calls", "usage"):
         monkeypatch.setattr(f"sot_graph.{module}.time", clock)
     result = await run(create_sot_graph(server.model()), {"question": QUESTION})
     sot = result["messages"][-1].response_metadata["sot"]

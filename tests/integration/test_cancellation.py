@@ -1,15 +1,11 @@
-"""When a run is broken off, all its calls end at once, in sync runs as in async ones."""
+"""A stopped run: the calls of an async one end at once; those of a sync one that are in flight finish."""
 
 import asyncio
-import json
 import signal
-import subprocess
-import sys
-import textwrap
 import threading
-import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import suppress
+from dataclasses import replace
 from types import FrameType
 from typing import Any
 
@@ -18,36 +14,41 @@ from langchain_core.messages import AIMessageChunk
 from langchain_core.output_parsers import StrOutputParser
 from langchain_core.outputs import ChatGenerationChunk
 from langgraph.checkpoint.memory import InMemorySaver
+from langgraph.graph import START, StateGraph
+from langgraph.types import RetryPolicy
 
 from sot_graph import DemoChatModel, SotInput, create_sot_graph, stream_answer
-from tests.fake_openai import TITLES, Asked, FakeOpenAI, Reply, Script, outline_json, usual
+from tests.fake_openai import TITLES, FakeOpenAI, Reply, Request, Script, usual
 from tests.integration.conftest import THREAD
+from tests.processes import Forked, wait_until
 
 QUESTION: SotInput = {"question": "How can I sleep better?"}
 NEVER = 600
 """Seconds that no test waits for: what ends after it has not ended at once."""
+ALARM = 0.6
+"""Seconds until the alarm: longer than an outline takes."""
 
 
 def silent(stage: str) -> Script:
     """The usual replies, but none in this stage: a call that was taken and is not answered."""
 
-    def script(asked: Asked) -> Reply:
-        return Reply("Late.", first_token=NEVER) if asked.stage == stage else usual(asked)
+    def script(request: Request) -> Reply:
+        return Reply("Late.", first_token=NEVER) if request.stage == stage else usual(request)
 
     return script
 
 
-def slow(asked: Asked) -> Reply:
-    if asked.stage == "skeleton":
-        return Reply(outline_json(TITLES))
-    return Reply("word " * 10_000, per_token=0.02)
+def slow(request: Request) -> Reply:
+    return usual(request) if request.stage == "skeleton" else Reply("word " * 10_000, per_token=0.02)
 
 
-def wait_until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 20
-    while not condition() and time.monotonic() < deadline:
-        time.sleep(0.02)
-    assert condition()
+def lasting(seconds: float) -> Script:
+    """The usual outline, and texts that take so long."""
+
+    def script(request: Request) -> Reply:
+        return usual(request) if request.stage == "skeleton" else Reply("Ten words " * 5, per_token=seconds / 11)
+
+    return script
 
 
 def wait_until_quiet(server: FakeOpenAI) -> None:
@@ -67,7 +68,7 @@ async def test_cancelling_the_task_ends_all_calls(server: FakeOpenAI, stage: str
 
 
 class Swallowing(DemoChatModel):
-    """A client that swallows a cancellation, as `asyncio.wait_for` does in Python 3.11 when a piece comes with it."""
+    """A client that swallows a cancellation, as `asyncio.wait_for` does in Python 3.11 when a chunk comes with it."""
 
     async def _astream(self, *_args: Any, **_kwargs: Any) -> AsyncIterator[ChatGenerationChunk]:
         for _ in range(6_000):
@@ -82,7 +83,7 @@ async def test_a_cancellation_that_a_client_swallows_ends_the_run_all_the_same(*
     options: Any = {"expander": model | StrOutputParser() if is_expander else None}
     graph = create_sot_graph(model, skeleton_model=DemoChatModel(first_token=0, tokens_per_second=0), **options)
     task = asyncio.create_task(graph.ainvoke({"question": "?", "outline": TITLES}))
-    await asyncio.sleep(0.5)
+    await asyncio.sleep(0.2)
     task.cancel()
     async with asyncio.timeout(20):
         with pytest.raises(asyncio.CancelledError):
@@ -92,7 +93,7 @@ async def test_a_cancellation_that_a_client_swallows_ends_the_run_all_the_same(*
 async def test_a_timeout_around_an_async_run_ends_all_calls(server: FakeOpenAI) -> None:
     server.script = silent("expand")
     with pytest.raises(TimeoutError):
-        async with asyncio.timeout(1.5):
+        async with asyncio.timeout(0.6):
             await create_sot_graph(server.model()).ainvoke(QUESTION)
     await asyncio.to_thread(wait_until_quiet, server)
 
@@ -109,7 +110,7 @@ def alarm() -> Iterator[None]:
         raise Alarm
 
     before = signal.signal(signal.SIGALRM, ring)
-    signal.setitimer(signal.ITIMER_REAL, 1.5)
+    signal.setitimer(signal.ITIMER_REAL, ALARM)
     yield
     signal.setitimer(signal.ITIMER_REAL, 0)
     signal.signal(signal.SIGALRM, before)
@@ -117,90 +118,138 @@ def alarm() -> Iterator[None]:
 
 @pytest.mark.usefixtures("alarm")
 @pytest.mark.parametrize("streamed", [False, True])
-def test_a_timeout_around_a_sync_run_ends_it_at_once_and_its_calls_at_their_next_token(
-    server: FakeOpenAI, *, streamed: bool
-) -> None:
-    server.script = slow
+def test_a_timeout_around_a_sync_run_ends_it_after_the_calls_in_flight(server: FakeOpenAI, *, streamed: bool) -> None:
+    server.script = lasting(2 * ALARM)
     graph = create_sot_graph(server.model())
     with pytest.raises(Alarm):
         _ = list(stream_answer(graph, QUESTION)) if streamed else graph.invoke(QUESTION)
-    wait_until_quiet(server)
-    assert server.most_in_flight == 4
+    assert (len(server.requests), server.in_flight, server.most_in_flight) == (5, 0, 4)
 
 
 @pytest.mark.usefixtures("alarm")
-def test_a_sync_run_does_not_wait_for_a_model_that_never_answers(server: FakeOpenAI) -> None:
+def test_a_sync_run_waits_for_a_silent_model_as_long_as_the_models_timeout(server: FakeOpenAI) -> None:
     server.script = silent("expand")
+    graph = create_sot_graph(server.model(timeout=2 * ALARM), retry_policy=RetryPolicy(max_attempts=1))
     with pytest.raises(Alarm):
-        create_sot_graph(server.model(timeout=2.5)).invoke(QUESTION)
-    assert server.in_flight == 4, "nothing can end a sync call from outside; it ends with its own timeout"
+        graph.invoke(QUESTION)
+    assert len(server.requests) == 5
     wait_until_quiet(server)
 
 
 @pytest.mark.usefixtures("alarm")
-def test_a_sync_run_that_was_broken_off_resumes_without_paying_again(server: FakeOpenAI) -> None:
-    server.script = lambda asked: Reply("Late.", first_token=5) if asked.title == TITLES[1] else usual(asked)
-    graph = create_sot_graph(server.model(timeout=3), checkpointer=InMemorySaver())
+def test_a_sync_run_that_was_stopped_resumes_without_paying_again(server: FakeOpenAI) -> None:
+    """Nor for the calls that were in flight: their points are kept."""
+    server.script = lambda request: lasting(2 * ALARM)(request) if request.title == TITLES[1] else usual(request)
+    graph = create_sot_graph(server.model(), checkpointer=InMemorySaver())
+    with pytest.raises(Alarm):
+        graph.invoke(QUESTION, THREAD)
+    result = graph.invoke(None, THREAD)
+    assert len(server.requests) == 5
+    assert [point["status"] for point in result["points"]] == ["written"] * 4
+
+
+@pytest.mark.usefixtures("alarm")
+def test_a_sync_run_that_was_stopped_resumes_with_what_was_not_written(server: FakeOpenAI) -> None:
+    server.script = lambda request: Reply("Late.", first_token=NEVER) if request.title == TITLES[1] else usual(request)
+    graph = create_sot_graph(
+        server.model(timeout=2 * ALARM), retry_policy=RetryPolicy(max_attempts=1), checkpointer=InMemorySaver()
+    )
     with pytest.raises(Alarm):
         graph.invoke(QUESTION, THREAD)
     server.script = usual
     result = graph.invoke(None, THREAD)
-    assert [asked.title for asked in server.asked[5:]] == [TITLES[1]]
-    assert len(result["points"]) == 4
+    assert [request.title for request in server.requests[5:]] == [TITLES[1]]
+    assert [point["status"] for point in result["points"]] == ["written"] * 4
     wait_until_quiet(server)
 
 
-@pytest.mark.parametrize("form", ["sync", "async"])
-@pytest.mark.parametrize("stage", ["skeleton", "expand"])
-def test_ctrl_c_ends_the_process_and_its_calls(server: FakeOpenAI, form: str, stage: str) -> None:
-    server.script = silent(stage)
-    program = f"""
-        import asyncio
-        from tests.fake_openai import FakeOpenAI
-        from sot_graph import create_sot_graph
-        graph = create_sot_graph(FakeOpenAI({server.url!r}).model())
-        try:
-            {"graph.invoke" if form == "sync" else "asyncio.run(graph.ainvoke"}({json.dumps(QUESTION)}){")" * (form != "sync")}
-        except KeyboardInterrupt:
-            print("stopped")
-    """  # noqa: E501 - it is a program
-    process = subprocess.Popen([sys.executable, "-c", textwrap.dedent(program)], stdout=subprocess.PIPE, text=True)
-    wait_until(lambda: server.in_flight == (4 if stage == "expand" else 1))
-    process.send_signal(signal.SIGINT)
-    out, _ = process.communicate(timeout=20)
-    assert out == "stopped\n"
+@pytest.mark.parametrize("nested", [False, True], ids=["alone", "in a parent"])
+def test_no_call_starts_after_a_sync_stream_is_closed(server: FakeOpenAI, *, nested: bool) -> None:
+    server.script = lasting(0.5)
+    graph: Any = create_sot_graph(server.model())
+    if nested:
+        builder = StateGraph(SotInput)
+        builder.add_node("write", graph)
+        builder.add_edge(START, "write")
+        graph = builder.compile()
+    for _chunk in stream_answer(graph, QUESTION, {"max_concurrency": 2}):
+        break
+    assert (len(server.requests), server.in_flight) == (3, 0), "the outline and two points, which are finished"
+
+
+def program(url: str, form: str) -> None:
+    graph = create_sot_graph(FakeOpenAI(url).model())
+    try:
+        if form == "sync":
+            graph.invoke(QUESTION)
+        else:
+            asyncio.run(graph.ainvoke(QUESTION))
+    except KeyboardInterrupt:
+        print("stopped")  # noqa: T201 - it is a program
+
+
+def interrupt(server: FakeOpenAI, form: str) -> str:
+    """Press Ctrl-C in a program while its points are in flight; gives what it prints."""
+    with Forked(program, server.url, form) as process:
+        wait_until(lambda: server.in_flight == 4)
+        process.interrupt()
+        return process.wait(20).stdout
+
+
+def test_ctrl_c_ends_the_process_and_the_calls_of_an_async_run(server: FakeOpenAI) -> None:
+    server.script = silent("expand")
+    assert interrupt(server, "async") == "stopped\n"
     wait_until_quiet(server)
 
 
-async def test_nothing_is_left_of_runs_that_were_broken_off(server: FakeOpenAI) -> None:
+def test_ctrl_c_ends_a_sync_run_after_the_calls_in_flight(server: FakeOpenAI) -> None:
+    server.script = lasting(1)
+    assert interrupt(server, "sync") == "stopped\n"
+    assert (len(server.requests), server.in_flight) == (5, 0)
+
+
+async def test_nothing_is_left_of_runs_that_were_stopped(server: FakeOpenAI) -> None:
     graph = create_sot_graph(server.model())
     tasks, threads = len(asyncio.all_tasks()), threading.active_count()
-    server.script = slow
     for _ in range(3):
+        server.script = slow
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(0.5):
                 await graph.ainvoke(QUESTION)
-        for _piece in stream_answer(graph, QUESTION):
+        server.script = lasting(0.2)
+        for _chunk in stream_answer(graph, QUESTION):
             break
     await asyncio.to_thread(wait_until_quiet, server)
     assert len(asyncio.all_tasks()) == tasks
     await asyncio.to_thread(wait_until, lambda: threading.active_count() <= threads + 2)  # to_thread keeps some
 
 
-async def test_a_pause_that_a_server_asked_for_is_broken_off_too(server: FakeOpenAI) -> None:
-    server.script = lambda asked: (
-        Reply(status=429, headers={"Retry-After": "50"}) if asked.stage == "skeleton" else usual(asked)
+async def test_a_pause_before_a_retry_is_cancelled_too(server: FakeOpenAI) -> None:
+    server.script = lambda request: (
+        Reply(status=429, headers={"Retry-After": "50"}) if request.stage == "skeleton" else usual(request)
     )
     graph = create_sot_graph(server.model())
     with pytest.raises(TimeoutError):
-        async with asyncio.timeout(1):
+        async with asyncio.timeout(0.4):
             await graph.ainvoke(QUESTION)
-    assert len(server.asked) == 1
+    assert len(server.requests) == 1
 
 
 @pytest.mark.usefixtures("alarm")
-def test_a_sync_pause_is_broken_off_too(server: FakeOpenAI) -> None:
+def test_a_sync_pause_before_a_retry_is_stopped_too(server: FakeOpenAI) -> None:
     server.script = lambda _: Reply(status=429, headers={"Retry-After": "50"})
     with pytest.raises(Alarm):
         create_sot_graph(server.model()).invoke(QUESTION)
-    assert len(server.asked) == 1
+    assert len(server.requests) == 1
+
+
+def test_no_retry_starts_after_a_sync_stream_is_closed(server: FakeOpenAI) -> None:
+    def script(request: Request) -> Reply:
+        is_bad = request.title not in {"", TITLES[0]}
+        return Reply(status=429, first_token=0.5) if is_bad else replace(usual(request), first_token=0.2)
+
+    server.script = script
+    graph = create_sot_graph(server.model(), retry_policy=RetryPolicy(initial_interval=0.1, jitter=False))
+    for _chunk in stream_answer(graph, QUESTION):
+        break
+    assert len(server.requests) == 5

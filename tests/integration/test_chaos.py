@@ -1,4 +1,4 @@
-"""Two hundred runs, a fifth of all replies faulted: each run ends as it should, and leaves nothing behind."""
+"""Many runs, a fifth of all replies faulted: each run ends as it should, and leaves nothing behind."""
 
 import asyncio
 import os
@@ -16,11 +16,11 @@ from langgraph.types import RetryPolicy
 
 from sot_graph import ExpansionError, SotInput, create_sot_graph
 from sot_graph.outline import read_outline
-from tests.fake_openai import Asked, FakeOpenAI, Reply, outline_json
+from tests.fake_openai import FakeOpenAI, Reply, Request, outline_json
 from tests.faults import BROKEN_TEXT, CUT_OFF, FAULTS, TRANSIENT, Call, Faults
 
 SEED = 20240307
-RUNS, AT_ONCE = 100, 4
+RUNS, AT_ONCE = 72, 6
 FAULTED = 0.2
 TITLES = [f"Point {letter}" for letter in "abcdef"]
 FAST = RetryPolicy(initial_interval=0.001, jitter=False)
@@ -32,10 +32,10 @@ def plan(call: Call, attempt: int) -> str | None:
     return dice.choice(list(FAULTS)) if dice.random() < FAULTED else None
 
 
-def script(asked: Asked) -> Reply:
-    if asked.stage == "skeleton":
+def script(request: Request) -> Reply:
+    if request.stage == "skeleton":
         return Reply(outline_json(TITLES))
-    return good_text(asked.title)
+    return good_text(request.title)
 
 
 def good_text(title: str) -> Reply:

@@ -1,16 +1,14 @@
-"""The command line as a process of its own, with a real client."""
+"""The command line as a separate process, with a real client."""
 
 import json
-import os
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 
 from tests.fake_openai import TITLES, FakeOpenAI, Reply, usual
+from tests.processes import CommandLine, environment, run, wait_until
 
 QUESTION = "How can I sleep better?"
 
@@ -19,40 +17,27 @@ def command(*arguments: str) -> list[str]:
     return [sys.executable, "-c", "from sot_graph.cli import main; main()", *arguments]
 
 
-def environment(**more: str) -> dict[str, str]:
-    env = {name: value for name, value in os.environ.items() if name not in {"SOT_MODEL", "OPENAI_API_KEY"}}
-    return {**env, **more}
-
-
-def ask(*arguments: str, given: str | None = None, **more: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        command("ask", *arguments),
-        input=given,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
-        env=environment(**more),
-    )
+def ask(*arguments: str, stdin: str | None = None, **more: str) -> subprocess.CompletedProcess[str]:
+    return run("ask", *arguments, stdin=stdin, **more)
 
 
 def test_a_local_server_needs_no_key(server: FakeOpenAI) -> None:
     done = ask(QUESTION, "--model", "llama3.2:3b", "--base-url", server.url, "--json")
     assert done.returncode == 0, done.stderr
     assert [point["title"] for point in json.loads(done.stdout)["points"]] == TITLES
-    assert server.asked[0].body["model"] == "llama3.2:3b"
+    assert server.requests[0].body["model"] == "llama3.2:3b"
     assert done.stderr.startswith("4 points · 5 calls · ")
     assert len(done.stderr.splitlines()) == 1
 
 
-def test_the_model_may_come_from_the_environment(server: FakeOpenAI) -> None:
+def test_the_model_can_be_set_in_the_environment(server: FakeOpenAI) -> None:
     more = {"SOT_MODEL": "openai:mine", "OPENAI_API_KEY": "sk-test-key", "OPENAI_BASE_URL": server.url}
-    done = ask(given=QUESTION, **more)
+    done = ask(stdin=QUESTION, **more)
     assert done.returncode == 0, done.stderr
-    assert {asked.body["model"] for asked in server.asked} == {"mine"}
+    assert {request.body["model"] for request in server.requests} == {"mine"}
 
 
-def test_a_failed_run_is_one_readable_line(server: FakeOpenAI) -> None:
+def test_a_failed_run_prints_one_line(server: FakeOpenAI) -> None:
     server.script = lambda _: Reply(status=401, message="no such key")
     done = ask(QUESTION, "--model", "m", "--base-url", server.url)
     assert (done.returncode, done.stdout) == (1, "")
@@ -61,8 +46,8 @@ def test_a_failed_run_is_one_readable_line(server: FakeOpenAI) -> None:
     assert "Traceback" not in done.stderr
 
 
-def test_a_failed_point_is_told_and_the_others_are_printed(server: FakeOpenAI) -> None:
-    server.script = lambda asked: Reply(status=401) if asked.title == TITLES[0] else usual(asked)
+def test_a_failed_point_is_named_and_the_others_are_printed(server: FakeOpenAI) -> None:
+    server.script = lambda request: Reply(status=401) if request.title == TITLES[0] else usual(request)
     done = ask(QUESTION, "--model", "m", "--base-url", server.url)
     assert done.returncode == 1
     assert f"point 1 ({TITLES[0]}) could not be written" in done.stderr
@@ -70,8 +55,8 @@ def test_a_failed_point_is_told_and_the_others_are_printed(server: FakeOpenAI) -
     assert done.stdout.count("there is this to say") == 3
 
 
-def test_a_failed_point_is_seen_in_the_timeline(server: FakeOpenAI, tmp_path: Path) -> None:
-    server.script = lambda asked: Reply(status=401) if asked.title == TITLES[0] else usual(asked)
+def test_a_failed_point_is_in_the_timeline(server: FakeOpenAI, tmp_path: Path) -> None:
+    server.script = lambda request: Reply(status=401) if request.title == TITLES[0] else usual(request)
     path = tmp_path / "run.svg"
     done = ask(QUESTION, "--model", "m", "--base-url", server.url, "--timeline", str(path))
     assert done.returncode == 1
@@ -81,17 +66,17 @@ def test_a_failed_point_is_seen_in_the_timeline(server: FakeOpenAI, tmp_path: Pa
     assert "✗ failed" in drawn
 
 
-@pytest.mark.parametrize("where", ["run.svg", "-"])
-def test_a_run_of_which_every_point_failed_is_drawn(server: FakeOpenAI, tmp_path: Path, where: str) -> None:
-    server.script = lambda asked: usual(asked) if asked.stage == "skeleton" else Reply(status=401)
-    path = tmp_path / where
-    timeline = where if where == "-" else str(path)
+@pytest.mark.parametrize("target", ["run.svg", "-"])
+def test_a_run_in_which_every_point_failed_is_drawn(server: FakeOpenAI, tmp_path: Path, target: str) -> None:
+    server.script = lambda request: usual(request) if request.stage == "skeleton" else Reply(status=401)
+    path = tmp_path / target
+    timeline = target if target == "-" else str(path)
     done = ask(QUESTION, "--model", "m", "--base-url", server.url, "--timeline", timeline)
     assert (done.returncode, done.stdout) == (1, "")
     *above, line = done.stderr.splitlines()
     assert line.startswith("sot-graph: ExpansionError: 4 of 4 points could not be written: ")
     assert "no timeline" not in line
-    if where == "-":
+    if target == "-":
         assert sum("✗ failed" in each for each in above[:-1]) == 4
     else:
         assert above == []
@@ -99,27 +84,22 @@ def test_a_run_of_which_every_point_failed_is_drawn(server: FakeOpenAI, tmp_path
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "ascii"])
-def test_a_timeline_can_be_drawn_in_any_encoding(server: FakeOpenAI, encoding: str) -> None:
-    more = ("--base-url", server.url, "--timeline", "-")
-    done = ask(QUESTION, "--model", "m", *more, PYTHONIOENCODING=encoding)
-    assert done.returncode == 0, done.stderr
-    assert "skeleton" in done.stderr
-
-
-@pytest.mark.parametrize("encoding", ["utf-8", "ascii"])
-def test_any_text_can_be_printed(server: FakeOpenAI, encoding: str) -> None:
-    server.script = lambda asked: usual(asked) if asked.stage == "skeleton" else Reply("Schlaf → 睡眠 \x1b[2J“gut”")
+def test_any_text_and_a_timeline_can_be_printed_in_any_encoding(server: FakeOpenAI, encoding: str) -> None:
+    server.script = lambda request: (
+        usual(request) if request.stage == "skeleton" else Reply("Schlaf → 睡眠 \x1b[2J“gut”")
+    )
     done = subprocess.run(
-        command("ask", QUESTION, "--model", "m", "--base-url", server.url),
+        command("ask", QUESTION, "--model", "m", "--base-url", server.url, "--timeline", "-"),
         capture_output=True,
         check=True,
         timeout=60,
         env=environment(PYTHONIOENCODING=encoding),
     )
     assert "Schlaf → 睡眠 [2J“gut”" in done.stdout.decode()
+    assert "skeleton" in done.stderr.decode()
 
 
-def test_a_question_in_no_known_encoding_is_asked_all_the_same(server: FakeOpenAI) -> None:
+def test_a_question_in_an_unknown_encoding_is_answered(server: FakeOpenAI) -> None:
     done = subprocess.run(
         command("ask", "--model", "m", "--base-url", server.url),
         input=b"caf\xff bees?",
@@ -129,10 +109,10 @@ def test_a_question_in_no_known_encoding_is_asked_all_the_same(server: FakeOpenA
         env=environment(PYTHONIOENCODING="utf-8"),
     )
     assert b"there is this to say" in done.stdout
-    assert server.asked[0].prompt.startswith("caf\ufffd bees?")
+    assert server.requests[0].prompt.startswith("caf\ufffd bees?")
 
 
-def test_a_full_disk_is_one_readable_line(server: FakeOpenAI) -> None:
+def test_a_full_disk_prints_one_line(server: FakeOpenAI) -> None:
     line = command("ask", QUESTION, "--model", "m", "--base-url", server.url)
     with Path("/dev/full").open("wb") as full:
         done = subprocess.run(
@@ -142,32 +122,21 @@ def test_a_full_disk_is_one_readable_line(server: FakeOpenAI) -> None:
     assert len(done.stderr.splitlines()) == 1, done.stderr
 
 
-@pytest.mark.parametrize("line", [["ask", QUESTION], ["compare", QUESTION], ["draw"]], ids=" ".join)
-def test_closed_output_is_one_readable_line(line: list[str]) -> None:
-    more = [] if line == ["draw"] else ["--model", "demo"]
-    closed = ["sh", "-c", 'exec "$@" >&-', "sh", *command(*line, *more)]
+@pytest.mark.parametrize("arguments", [["ask", QUESTION], ["compare", QUESTION], ["draw"]], ids=" ".join)
+def test_closed_standard_output_prints_one_line(server: FakeOpenAI, arguments: list[str]) -> None:
+    more = [] if arguments == ["draw"] else ["--model", "m", "--base-url", server.url]
+    closed = ["sh", "-c", 'exec "$@" >&-', "sh", *command(*arguments, *more)]
     done = subprocess.run(closed, stderr=subprocess.PIPE, text=True, check=False, timeout=60, env=environment())
     assert done.returncode == 1
-    (told,) = done.stderr.splitlines()
-    assert "standard output is closed" in told
+    (line,) = done.stderr.splitlines()
+    assert "standard output is closed" in line
 
 
-def test_ctrl_c_ends_at_once_and_ends_the_calls(server: FakeOpenAI) -> None:
-    server.script = lambda asked: usual(asked) if asked.stage == "skeleton" else Reply("Late.", first_token=30)
-    process = subprocess.Popen(
-        command("ask", QUESTION, "--model", "m", "--base-url", server.url),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env=environment(),
-    )
-    deadline = time.monotonic() + 30
-    while server.in_flight < 4 and time.monotonic() < deadline:
-        time.sleep(0.02)
-    process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=10)
-    assert (process.returncode, out, err) == (130, "", "sot-graph: stopped.\n")
-    deadline = time.monotonic() + 5
-    while server.in_flight and time.monotonic() < deadline:
-        time.sleep(0.02)
-    assert server.in_flight == 0
+def test_ctrl_c_stops_the_process_and_its_calls_at_once(server: FakeOpenAI) -> None:
+    server.script = lambda request: usual(request) if request.stage == "skeleton" else Reply("Late.", first_token=30)
+    with CommandLine("ask", QUESTION, "--model", "m", "--base-url", server.url) as process:
+        wait_until(lambda: server.in_flight == 4)
+        process.interrupt()
+        done = process.wait(10)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "sot-graph: stopped.\n")
+    wait_until(lambda: server.in_flight == 0, seconds=5)

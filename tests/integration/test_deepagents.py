@@ -35,15 +35,15 @@ async def test_its_answer_comes_back_as_one_message(server: FakeOpenAI, run: Run
     assert kinds(result["messages"]) == ["human", "ai", "tool", "ai"]
     assert result["messages"][2].text == ANSWER
     assert not {"points", "answer", "question", "outline", "calls"} & set(result)
-    assert all("Why sleep?" in asked.prompt for asked in server.of_stage("expand"))
-    assert not any("How can I sleep better?" in asked.prompt for asked in server.of_stage("expand"))
-    assert_accepted(server.asked)
+    assert all("Why sleep?" in request.prompt for request in server.of_stage("expand"))
+    assert not any("How can I sleep better?" in request.prompt for request in server.of_stage("expand"))
+    assert_accepted(server.requests)
 
 
 async def test_two_tasks_in_one_message_and_a_second_turn_do_not_mix(server: FakeOpenAI, run: Run) -> None:
-    def echoing(asked: Any) -> Reply:
-        word = "owls" if "owls" in asked.prompt else "bees"
-        return Reply(f"On {word}.") if asked.stage == "expand" else usual(asked)
+    def echoing(request: Any) -> Reply:
+        word = "owls" if "owls" in request.prompt else "bees"
+        return Reply(f"On {word}.") if request.stage == "expand" else usual(request)
 
     agent = deep_agent(server, checkpointer=InMemorySaver())
     for turn in (1, 2):
@@ -66,13 +66,13 @@ async def test_its_words_are_visible_in_the_agents_stream(server: FakeOpenAI, fo
         read = list(stream_answer(agent, QUESTION))
     else:
         parts = [part async for part in agent.astream(QUESTION, **options)]
-        read = [piece async for piece in astream_answer(agent, QUESTION)]
-    told = [(namespace, data[0]) for namespace, mode, data in parts if mode == "messages"]
-    pieces = [(namespace, message) for namespace, message in told if isinstance(message, AIMessageChunk)]
-    below = [message for namespace, message in pieces if namespace]
+        read = [chunk async for chunk in astream_answer(agent, QUESTION)]
+    shown = [(namespace, data[0]) for namespace, mode, data in parts if mode == "messages"]
+    chunks = [(namespace, message) for namespace, message in shown if isinstance(message, AIMessageChunk)]
+    below = [message for namespace, message in chunks if namespace]
     assert "".join(message.text for message in below) == ANSWER
     assert len({message.id for message in below}) == 1
-    assert "".join(message.text for namespace, message in pieces if not namespace) == "There you are."
+    assert "".join(message.text for namespace, message in chunks if not namespace) == "There you are."
     assert {"type": "outline", "titles": TITLES} in [data for _, mode, data in parts if mode == "custom"]
     assert len(read) > len(TITLES)
     assert "".join(read) == ANSWER

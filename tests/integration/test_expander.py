@@ -17,9 +17,9 @@ from langgraph.types import RetryPolicy
 from typing_extensions import TypedDict
 
 from sot_graph import ExpansionError, SotInput, create_sot_graph, stream_answer
-from sot_graph.expand import YOUR_POINT
+from sot_graph.prompts import YOUR_POINT
 from tests.agents import Tree, lookup
-from tests.fake_openai import TITLES, Asked, FakeOpenAI, Reply, outline_json, usual
+from tests.fake_openai import TITLES, FakeOpenAI, Reply, Request, outline_json, usual
 from tests.integration.conftest import THREAD, Run
 
 QUESTION: SotInput = {"question": "How can I sleep better?"}
@@ -74,7 +74,7 @@ def a_graph() -> Any:
 async def test_any_runnable_writes_the_points(server: FakeOpenAI, run: Run, expander: Any) -> None:
     result = await run(create_sot_graph(server.model(), expander=expander), QUESTION)
     assert [point["text"] for point in result["points"]] == [f"On {title.lower()}." for title in TITLES]
-    assert [asked.stage for asked in server.asked] == ["skeleton"]
+    assert [request.stage for request in server.requests] == ["skeleton"]
     sot = result["messages"][-1].response_metadata["sot"]
     assert (sot["calls"], sot["stages"]["expand"]["calls"]) == (5, 4)
 
@@ -101,7 +101,7 @@ async def test_its_usage_is_counted(server: FakeOpenAI, run: Run) -> None:
 
 async def test_another_chat_model_is_called_as_the_model_is(server: FakeOpenAI, run: Run) -> None:
     graph = create_sot_graph(server.model(), expander=server.model(max_retries=5), retry_policy=FAST)
-    server.script = lambda asked: Reply(status=500) if asked.title == TITLES[0] else usual(asked)
+    server.script = lambda request: Reply(status=500) if request.title == TITLES[0] else usual(request)
     with pytest.raises(ExpansionError):
         await run(graph, QUESTION)
     assert server.titles().count(TITLES[0]) == 3
@@ -164,7 +164,7 @@ async def test_what_it_streams_is_read_as_it_comes(server: FakeOpenAI) -> None:
     """The second half of point 1 is written only when the reader has got the first."""
     read, aread = threading.Event(), asyncio.Event()
 
-    def pieces(given: Iterator[list[BaseMessage]]) -> Iterator[str]:
+    def chunks(given: Iterator[list[BaseMessage]]) -> Iterator[str]:
         for messages in given:
             yield f"On {title_in(messages)}"
             if title_in(messages) == TITLES[0]:
@@ -179,10 +179,10 @@ async def test_what_it_streams_is_read_as_it_comes(server: FakeOpenAI) -> None:
                     await aread.wait()
             yield " there is more."
 
-    graph = create_sot_graph(server.model(), expander=RunnableGenerator(pieces, apieces))
+    graph = create_sot_graph(server.model(), expander=RunnableGenerator(chunks, apieces))
     got: list[str] = []
-    for piece in stream_answer(graph, QUESTION):
-        got.append(piece)
+    for chunk in stream_answer(graph, QUESTION):
+        got.append(chunk)
         read.set()
     agot: list[Any] = []
     async for event in graph.astream(QUESTION, stream_mode="custom"):
@@ -195,13 +195,13 @@ async def test_what_it_streams_is_read_as_it_comes(server: FakeOpenAI) -> None:
     assert [event["index"] for event in agot if event["type"] == "token"].count(1) == 2
 
 
-def inner_titles(asked: Asked) -> Reply:
+def inner_titles(request: Request) -> Reply:
     """Four points, each an answer of its own of two points."""
-    if asked.stage != "skeleton":
-        return Reply(f"It is {asked.title}.")
-    if YOUR_POINT not in asked.prompt:
+    if request.stage != "skeleton":
+        return Reply(f"It is {request.title}.")
+    if YOUR_POINT not in request.prompt:
         return Reply(outline_json(TITLES))
-    title = asked.prompt.partition(YOUR_POINT)[2].partition(": ")[2].partition("\n")[0]
+    title = request.prompt.partition(YOUR_POINT)[2].partition(": ")[2].partition("\n")[0]
     return Reply(outline_json([f"{title}, first", f"{title}, then"]))
 
 
@@ -214,7 +214,7 @@ async def test_a_graph_of_ours_writes_long_points(server: FakeOpenAI, run: Run) 
     result = await run(nested(server, headings=True), QUESTION)
     texts = [f"It is {title}, first.\n\nIt is {title}, then." for title in TITLES]
     assert [point["text"] for point in result["points"]] == texts
-    assert len(server.asked) == 1 + 4 * 3
+    assert len(server.requests) == 1 + 4 * 3
     message = result["messages"][-1]
     assert message.response_metadata["sot"]["calls"] == 13
     assert message.usage_metadata["input_tokens"] == 130
@@ -225,16 +225,16 @@ def test_a_nested_answer_is_read_in_order_as_one_message(server: FakeOpenAI) -> 
     server.script = inner_titles
     graph = nested(server)
     answer = graph.invoke(QUESTION)["answer"]
-    pieces = list(stream_answer(graph, QUESTION))
-    assert "".join(pieces) == answer
-    assert len(pieces) > 8
+    chunks = list(stream_answer(graph, QUESTION))
+    assert "".join(chunks) == answer
+    assert len(chunks) > 8
     builder = StateGraph(MessagesState)
     builder.add_node("answer", graph)
     builder.add_edge(START, "answer")
     parent = builder.compile()
-    asked = {"messages": [("user", QUESTION["question"])]}
-    assert "".join(stream_answer(parent, asked)) == answer
-    stream: Any = parent.stream(asked, stream_mode="messages", subgraphs=True)  # type: ignore[call-overload]
+    request = {"messages": [("user", QUESTION["question"])]}
+    assert "".join(stream_answer(parent, request)) == answer
+    stream: Any = parent.stream(request, stream_mode="messages", subgraphs=True)  # type: ignore[call-overload]
     messages = [message for _, (message, _) in stream]
     assert "".join(message.text for message in messages) == answer
     assert len({message.id for message in messages}) == 1
@@ -242,51 +242,51 @@ def test_a_nested_answer_is_read_in_order_as_one_message(server: FakeOpenAI) -> 
 
 @pytest.mark.parametrize("limit", [1, 3])
 async def test_max_concurrency_holds_for_all_depths_together(server: FakeOpenAI, run: Run, limit: int) -> None:
-    server.script = lambda asked: Reply(inner_titles(asked).text, first_token=0.02)
+    server.script = lambda request: Reply(inner_titles(request).text, first_token=0.02)
     result = await run(nested(server), QUESTION, {"max_concurrency": limit})
     assert len(result["points"]) == 4
     assert server.most_in_flight == limit
 
 
 async def test_without_a_limit_all_depths_are_in_flight_at_once(server: FakeOpenAI, run: Run) -> None:
-    server.script = lambda asked: Reply(inner_titles(asked).text, first_token=0.5)
+    server.script = lambda request: Reply(inner_titles(request).text, first_token=0.5)
     await run(nested(server), QUESTION)
     assert server.most_in_flight == 8
 
 
 async def test_a_nested_answer_resumes_without_paying_again(server: FakeOpenAI, run: Run) -> None:
     lost = f"{TITLES[1]}, then"
-    server.script = lambda asked: Reply(status=401) if asked.title == lost else inner_titles(asked)
+    server.script = lambda request: Reply(status=401) if request.title == lost else inner_titles(request)
     graph = nested(server, checkpointer=InMemorySaver())
     with pytest.raises(ExpansionError, match=lost):
         await run(graph, QUESTION, THREAD)
     server.script = inner_titles
-    before = len(server.asked)
+    before = len(server.requests)
     result = await run(graph, None, THREAD)
     assert [point["status"] for point in result["points"]] == ["written"] * 4
-    assert len(server.asked) - before <= 3, "one point of four, and of it at best what was missing"
+    assert len(server.requests) - before <= 3, "one point of four, and of it at best what was missing"
 
 
-async def test_it_can_be_told_in_a_trace(server: FakeOpenAI, run: Run) -> None:
-    told: list[Any] = []
+async def test_it_is_named_in_a_trace(server: FakeOpenAI, run: Run) -> None:
+    shown: list[Any] = []
 
     def note(messages: list[BaseMessage], config: RunnableConfig) -> str:
-        told.append((config.get("run_name"), sorted(config["tags"]), config["metadata"]["sot_title"]))
+        shown.append((config.get("run_name"), sorted(config["tags"]), config["metadata"]["sot_title"]))
         return written(messages)
 
     await run(create_sot_graph(server.model(), expander=RunnableLambda(note)), QUESTION)
-    assert sorted(title for _, _, title in told) == sorted(TITLES)
-    assert all("sot:expand" in tags for _, tags, _ in told)
+    assert sorted(title for _, _, title in shown) == sorted(TITLES)
+    assert all("sot:expand" in tags for _, tags, _ in shown)
 
 
 # --- agents ------------------------------------------------------------------------------------------
 
 
-def researched(asked: Asked) -> Reply:
+def researched(request: Request) -> Reply:
     """An agent's model: it looks its point up, with some words beside the call, and then writes."""
-    if asked.stage != "agent":
-        return usual(asked)
-    last = asked.messages[-1]
+    if request.stage != "agent":
+        return usual(request)
+    last = request.messages[-1]
     if last["role"] == "tool":
         return Reply(f"It is known: {last['content']}")
     title = str(last["content"]).rpartition(YOUR_POINT)[2].partition(": ")[2]
@@ -310,11 +310,11 @@ async def test_an_agent_researches_each_point(server: FakeOpenAI, run: Run) -> N
 async def test_an_agents_transient_error_is_retried(server: FakeOpenAI, run: Run) -> None:
     failed: list[str] = []
 
-    def script(asked: Asked) -> Reply:
-        if asked.stage == "agent" and asked.messages[-1]["role"] == "tool" and len(failed) < 2:
-            failed.append(asked.prompt)
+    def script(request: Request) -> Reply:
+        if request.stage == "agent" and request.messages[-1]["role"] == "tool" and len(failed) < 2:
+            failed.append(request.prompt)
             return Reply(status=500)
-        return researched(asked)
+        return researched(request)
 
     server.script = script
     graph = create_sot_graph(server.model(), expander=researcher(server), retry_policy=FAST)

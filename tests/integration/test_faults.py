@@ -128,7 +128,7 @@ async def test_the_other_points_are_kept(server: FakeOpenAI, faults: Faults, run
 
 
 @tried
-async def test_the_error_tells_all_the_points_that_failed(
+async def test_the_error_names_all_the_points_that_failed(
     server: FakeOpenAI, faults: Faults, run: Run, fault: str, times: int
 ) -> None:
     strike(faults, fault, "expand", MANY)

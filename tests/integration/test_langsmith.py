@@ -63,10 +63,10 @@ def test_without_a_key_nothing_is_sent(
     api: Api, experiment: dict[str, Any], capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
     experiment["compare"](QUICK, None, NAME)
-    told = capsys.readouterr().out
-    assert [told.count(question[:48]) for question in experiment["QUESTIONS"]] == [1, 1, 1]
-    assert "sooner?" in told
-    assert (api.asked, api.sink.runs) == ([], {})
+    shown = capsys.readouterr().out
+    assert [shown.count(question[:48]) for question in experiment["QUESTIONS"]] == [1, 1, 1]
+    assert "sooner?" in shown
+    assert (api.requests, api.sink.runs) == ([], {})
     assert not caplog.records
 
 
@@ -75,12 +75,12 @@ def test_a_verdict_that_turns_with_the_order_is_a_tie(
     experiment: dict[str, Any], capsys: pytest.CaptureFixture[str], likes: str
 ) -> None:
     experiment["compare"](QUICK, judge(likes), NAME)
-    told = capsys.readouterr().out
-    assert all(f"{aspect}?" in told for aspect in ASPECTS)
+    shown = capsys.readouterr().out
+    assert all(f"{aspect}?" in shown for aspect in ASPECTS)
     scores = {
         score
         for question in experiment["QUESTIONS"]
-        for line in told.splitlines()
+        for line in shown.splitlines()
         if line.startswith(question[:48])
         for score in line.split()[-len(ASPECTS) :]
     }
@@ -108,28 +108,28 @@ def test_a_question_that_fails_is_left_out(
     if online:
         monkeypatch.setenv("LANGSMITH_API_KEY", "lsv2-test-key")
 
-    def paced(model: DemoChatModel, messages: Any, kwargs: Any) -> Any:
+    def paced(model: DemoChatModel, messages: Any, *args: Any) -> Any:
         if "bees" in messages[-1].text:
             msg = "no bees"
             raise ValueError(msg)
-        return given(model, messages, kwargs)
+        return given(model, messages, *args)
 
     given = DemoChatModel._paced  # noqa: SLF001 - the way in for a fault
     monkeypatch.setattr(DemoChatModel, "_paced", paced)
     experiment["compare"](QUICK, judge("longer"), NAME)
-    told = capsys.readouterr().out
-    assert "1 of 3 questions failed" in told
-    assert "floods" in told
+    shown = capsys.readouterr().out
+    assert "1 of 3 questions failed" in shown
+    assert "floods" in shown
     assert len(api.scores("overall")) == 4 * online
 
 
-def test_a_judge_that_fails_is_told(experiment: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_judge_that_fails_is_shown(experiment: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> None:
     broken = judge("longer")
-    broken._ask = None  # noqa: SLF001 - calling it fails
+    broken._judge = None  # noqa: SLF001 - calling it fails
     experiment["compare"](QUICK, broken, NAME)
-    told = capsys.readouterr().out
-    assert told.count("no verdict (TypeError") == 3
-    assert told.splitlines()[-3].startswith("median")
+    shown = capsys.readouterr().out
+    assert shown.count("no verdict (TypeError") == 3
+    assert shown.splitlines()[-3].startswith("median")
 
 
 @pytest.mark.usefixtures("with_key")
@@ -145,7 +145,7 @@ def test_with_a_key_there_are_a_dataset_two_experiments_and_verdicts(api: Api, e
     assert compared["experiment_ids"] == [outline["id"], plain["id"]]
 
     assert len(api.scores("seconds")) == 6
-    assert len(api.scores("points")) == len(api.scores("speed_up")) == 3
+    assert len(api.scores("points")) == len(api.scores("parallel_gain")) == 3
     assert api.scores("failed_points") == [0, 0, 0]
     for aspect in ASPECTS:
         assert len(api.scores(aspect)) == 6
@@ -184,7 +184,7 @@ def run_pytest(**environment: str) -> subprocess.CompletedProcess[str]:
 def test_the_pytest_example_passes_without_langsmith(api: Api) -> None:
     done = run_pytest(LANGSMITH_TEST_TRACKING="false")
     assert done.stdout.strip().splitlines()[-1].startswith("2 passed"), done.stdout + done.stderr
-    assert (api.asked, api.sink.runs) == ([], {})
+    assert (api.requests, api.sink.runs) == ([], {})
 
 
 @pytest.mark.usefixtures("with_key")

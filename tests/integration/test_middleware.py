@@ -48,7 +48,7 @@ from tests.agents import (
     lookup,
     playing,
 )
-from tests.fake_openai import TITLES, Asked, FakeOpenAI, Reply, usual
+from tests.fake_openai import TITLES, FakeOpenAI, Reply, Request, usual
 from tests.integration.conftest import THREAD, Run
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ async def test_the_agents_outline_becomes_its_final_message(server: FakeOpenAI, 
     assert result["messages"][-1].text == ANSWER
     assert result["messages"][-1].tool_calls == []
     assert sorted(server.titles()) == sorted(TITLES)
-    assert [asked.stage for asked in server.asked].count("agent") == 1
+    assert [request.stage for request in server.requests].count("agent") == 1
     assert not server.of_stage("skeleton"), "the outline was in the tool call"
 
 
@@ -79,7 +79,7 @@ async def test_usage_is_that_of_all_calls_and_of_the_one_that_chose(server: Fake
     playing(server, OUTLINED)
     message = (await run(agent_of(server, name="clerk"), QUESTION))["messages"][-1]
     sot = message.response_metadata["sot"]
-    assert {stage: told["calls"] for stage, told in sot["stages"].items()} == {"agent": 1, "expand": 4}
+    assert {stage: shown["calls"] for stage, shown in sot["stages"].items()} == {"agent": 1, "expand": 4}
     assert sot["calls"] == 5
     assert message.usage_metadata["input_tokens"] == 5 * 10
     assert message.usage_metadata["total_tokens"] == sum(t["usage"]["total_tokens"] for t in sot["stages"].values())
@@ -94,14 +94,14 @@ async def test_the_points_see_the_system_prompt_and_the_conversation_and_tool_re
     result = await run(agent_of(server, system_prompt="Be brief {x}."), QUESTION)
     assert kinds(result["messages"]) == ["human", "ai", "tool", "tool", "ai"]
     assert_valid(result["messages"])
-    assert_accepted(server.asked)
-    for asked in server.of_stage("expand"):
-        assert [message["role"] for message in asked.messages] == ["system", "user", "assistant", "user"]
-        assert asked.messages[0]["content"] == "Be brief {x}."
-        assert asked.messages[1]["content"] == "How can I sleep better?"
-        assert "Facts on sleep." in asked.messages[2]["content"]
-        assert 'lookup({"topic": "caffeine"})' in asked.messages[2]["content"]
-        assert OURS not in asked.prompt
+    assert_accepted(server.requests)
+    for request in server.of_stage("expand"):
+        assert [message["role"] for message in request.messages] == ["system", "user", "assistant", "user"]
+        assert request.messages[0]["content"] == "Be brief {x}."
+        assert request.messages[1]["content"] == "How can I sleep better?"
+        assert "Facts on sleep." in request.messages[2]["content"]
+        assert 'lookup({"topic": "caffeine"})' in request.messages[2]["content"]
+        assert OURS not in request.prompt
 
 
 async def test_a_prompt_that_middleware_before_it_makes_reaches_the_points(server: FakeOpenAI, run: Run) -> None:
@@ -112,7 +112,7 @@ async def test_a_prompt_that_middleware_before_it_makes_reaches_the_points(serve
     playing(server, OUTLINED)
     ours = SkeletonOfThoughtMiddleware(server.model())
     await run(create_agent(server.model(), middleware=[of_the_day, ours]), QUESTION)
-    assert all(asked.messages[0]["content"] == "It is Monday." for asked in server.of_stage("expand"))
+    assert all(request.messages[0]["content"] == "It is Monday." for request in server.of_stage("expand"))
 
 
 async def test_a_plain_answer_passes_through(server: FakeOpenAI, run: Run) -> None:
@@ -120,7 +120,7 @@ async def test_a_plain_answer_passes_through(server: FakeOpenAI, run: Run) -> No
     result = await run(agent_of(server), QUESTION)
     assert [message.text for message in result["messages"]] == ["How can I sleep better?", "Go to bed."]
     assert "sot" not in result["messages"][-1].response_metadata
-    assert len(server.asked) == 1
+    assert len(server.requests) == 1
 
 
 async def test_other_tool_calls_pass_through(server: FakeOpenAI, run: Run) -> None:
@@ -138,8 +138,8 @@ async def test_called_together_with_other_tools_it_waits_for_their_results(serve
     assert [call["name"] for call in result["messages"][1].tool_calls] == ["lookup"]
     assert result["messages"][-1].text == ANSWER
     assert len(server.of_stage("expand")) == 4
-    assert all("Facts on sleep." in asked.prompt for asked in server.of_stage("expand"))
-    assert_accepted(server.asked)
+    assert all("Facts on sleep." in request.prompt for request in server.of_stage("expand"))
+    assert_accepted(server.requests)
 
 
 async def test_of_two_outlines_in_one_message_the_first_is_written(server: FakeOpenAI, run: Run) -> None:
@@ -187,25 +187,25 @@ async def test_a_thread_reads_as_a_plain_conversation(server: FakeOpenAI, run: R
         result = await run(agent, {"messages": [{"role": "user", "content": "Thanks."}]}, THREAD)
     turn = ["human", "ai", "tool", "ai", "human", "ai"]
     assert kinds(result["messages"]) == turn * 2
-    assert_accepted(server.asked)
-    assert [m["content"] for m in server.asked[-1].messages if m["role"] == "assistant"].count(ANSWER) == 2
+    assert_accepted(server.requests)
+    assert [m["content"] for m in server.requests[-1].messages if m["role"] == "assistant"].count(ANSWER) == 2
     roles = [message["role"] for message in server.of_stage("expand")[-1].messages]
     assert all(one != other for one, other in pairwise(roles)), "the two take turns"
 
 
 async def test_failed_points_are_raised_and_resumed_alone(server: FakeOpenAI, run: Run) -> None:
     failing = {TITLES[1]}
-    playing(server, OUTLINED, others=lambda asked: Reply(status=401) if asked.title in failing else usual(asked))
+    playing(server, OUTLINED, others=lambda request: Reply(status=401) if request.title in failing else usual(request))
     agent = agent_of(server, checkpointer=InMemorySaver())
     with pytest.raises(ExpansionError) as caught:
         await run(agent, QUESTION, THREAD)
     assert [point["title"] for point in caught.value.failed] == [TITLES[1]]
-    asked = len(server.asked)
+    request = len(server.requests)
     failing.clear()
     result = await run(agent, None, THREAD)
     assert result["messages"][-1].text == ANSWER
     assert kinds(result["messages"]) == ["human", "ai"]
-    assert [later.title for later in server.asked[asked:]] == [TITLES[1]]
+    assert [later.title for later in server.requests[request:]] == [TITLES[1]]
     assert result["messages"][-1].response_metadata["sot"]["stages"]["agent"]["calls"] == 1
 
 
@@ -216,11 +216,13 @@ async def test_after_a_failure_the_user_can_go_on_with_something_else(server: Fa
         await run(agent, QUESTION, THREAD)
     result = await run(agent, {"messages": [{"role": "user", "content": "Hi."}]}, THREAD)
     assert kinds(result["messages"]) == ["human", "human", "ai"]
-    assert_accepted(server.asked)
+    assert_accepted(server.requests)
 
 
 async def test_with_keep_the_answer_has_the_others(server: FakeOpenAI, run: Run) -> None:
-    playing(server, OUTLINED, others=lambda asked: Reply(status=401) if asked.title == TITLES[1] else usual(asked))
+    playing(
+        server, OUTLINED, others=lambda request: Reply(status=401) if request.title == TITLES[1] else usual(request)
+    )
     graph = create_sot_graph(server.model(), on_error="keep")
     message = (await run(agent_of(server, graph=graph), QUESTION))["messages"][-1]
     assert TITLES[1].lower() not in message.text
@@ -239,11 +241,11 @@ async def test_as_a_node_of_a_parent_the_agent_adds_one_message(server: FakeOpen
 # --- streaming -----------------------------------------------------------------------------------
 
 
-def slow_first(asked: Asked) -> Reply:
-    if asked.stage != "expand":
-        return usual(asked)
-    late = asked.title in TITLES[:2]
-    return Reply(f"About {asked.title.lower()} there is this to say.", per_token=0.02 if late else 0)
+def slow_first(request: Request) -> Reply:
+    if request.stage != "expand":
+        return usual(request)
+    late = request.title in TITLES[:2]
+    return Reply(f"About {request.title.lower()} there is this to say.", per_token=0.02 if late else 0)
 
 
 @pytest.mark.parametrize("subgraphs", [False, True])
@@ -265,14 +267,14 @@ async def test_the_answer_streams_as_one_message_of_the_agents_own(
         else:
             parts = [part async for part in agent.astream(QUESTION, config, **options)]
         whole = [part if subgraphs else ((), *part) for part in parts]
-        pieces = [(ns, *data) for ns, mode, data in whole if mode == "messages"]
-        texts = [(ns, m, meta) for ns, m, meta in pieces if isinstance(m, AIMessageChunk) and m.text]
+        chunks = [(ns, *data) for ns, mode, data in whole if mode == "messages"]
+        texts = [(ns, m, meta) for ns, m, meta in chunks if isinstance(m, AIMessageChunk) and m.text]
         assert "".join(m.text for _, m, _ in texts) == ANSWER
         assert len(texts) > 10, "in pieces"
         assert {ns for ns, _, _ in texts} == {()}, "of the agent, not of a graph inside"
         final = [data for ns, mode, data in whole if mode == "values" and ns == ()][-1]["messages"][-1]
         assert {m.id for _, m, _ in texts} == {final.id}
-        assert sum(ANSWER in m.text for _, m, _ in pieces) == 0, "never sent a second time"
+        assert sum(ANSWER in m.text for _, m, _ in chunks) == 0, "never sent a second time"
 
 
 async def test_updates_show_the_answer_where_readers_look_for_it(server: FakeOpenAI) -> None:
@@ -285,7 +287,7 @@ async def test_events_and_stream_answer_reach_through_the_agent(server: FakeOpen
     playing(server, *[OUTLINED] * 3, others=slow_first)
     agent = agent_of(server)
     assert "".join(stream_answer(agent, QUESTION)) == ANSWER
-    assert "".join([piece async for piece in astream_answer(agent, QUESTION)]) == ANSWER
+    assert "".join([chunk async for chunk in astream_answer(agent, QUESTION)]) == ANSWER
     events = [event for _, event in agent.stream(QUESTION, stream_mode="custom", subgraphs=True)]
     assert events[0] == {"type": "outline", "titles": TITLES}
     assert "".join(event["text"] for event in events if event["type"] == "answer") == ANSWER
@@ -317,7 +319,7 @@ async def test_an_agent_that_owes_a_structured_response_is_not_offered_the_tool(
     playing(server, calling(("lookup", {"topic": "sleep"})), final)
     result = await run(agent_of(server, response_format=strategy(Sleep)), QUESTION)
     assert result["structured_response"] == Sleep(hours=8)
-    offered = {tool["function"]["name"] for asked in server.asked for tool in asked.body["tools"]}
+    offered = {tool["function"]["name"] for request in server.requests for tool in request.body["tools"]}
     assert offered == ({"lookup", "Sleep"} if by_tool else {"lookup"})
 
 
@@ -365,7 +367,7 @@ async def test_a_person_rejects_an_outline(server: FakeOpenAI, run: Run, mode: s
     result = await run(agent, decided(mode, {"type": "reject", "message": "Be short."}), THREAD)
     assert kinds(result["messages"]) == ["human", "ai", "tool", "ai"]
     assert result["messages"][-1].text == "In short: sleep."
-    assert_accepted(server.asked)
+    assert_accepted(server.requests)
 
 
 @pytest.mark.parametrize("mode", ["batched", "per_call"])
@@ -441,7 +443,7 @@ async def test_a_crowd_of_other_middleware_keeps_working(server: FakeOpenAI, run
     assert result["messages"][-1].text == ANSWER
 
 
-async def test_a_thread_that_is_summarized_goes_on(server: FakeOpenAI, run: Run) -> None:
+async def test_a_thread_that_is_summarized_continues(server: FakeOpenAI, run: Run) -> None:
     summary = SummarizationMiddleware(server.model(), trigger=("messages", 5), keep=("messages", 2))
     agent = agent_of(server, more=[summary], checkpointer=InMemorySaver())
     for _ in range(3):
@@ -449,7 +451,7 @@ async def test_a_thread_that_is_summarized_goes_on(server: FakeOpenAI, run: Run)
         result = await run(agent, QUESTION, THREAD)
         assert result["messages"][-1].text == ANSWER
         assert_valid(result["messages"])
-    assert_accepted(server.asked)
+    assert_accepted(server.requests)
 
 
 async def test_the_tool_and_the_middleware_live_in_one_agent(server: FakeOpenAI, run: Run) -> None:

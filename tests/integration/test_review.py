@@ -9,7 +9,7 @@ from langgraph.types import Command
 from pydantic import ValidationError
 
 from sot_graph import create_sot_graph, stream_answer
-from tests.fake_openai import TITLES, Asked, FakeOpenAI, Reply, outline_json, usual
+from tests.fake_openai import TITLES, FakeOpenAI, Reply, Request, outline_json, usual
 from tests.integration.conftest import THREAD, Run
 
 QUESTION = "How can I sleep better?"
@@ -27,7 +27,7 @@ def shown(result: dict[str, Any]) -> Any:
 async def test_it_shows_question_and_titles_and_writes_nothing(server: FakeOpenAI, run: Run) -> None:
     result = await run(reviewed(server), {"question": QUESTION}, THREAD)
     assert shown(result) == {"question": QUESTION, "titles": TITLES}
-    assert [asked.stage for asked in server.asked] == ["skeleton"]
+    assert [request.stage for request in server.requests] == ["skeleton"]
 
 
 @pytest.mark.parametrize("given", [{"messages": [("user", QUESTION)]}, {"question": QUESTION, "outline": TITLES[:2]}])
@@ -67,10 +67,10 @@ async def test_a_person_may_keep_one_point_only(server: FakeOpenAI, run: Run) ->
 
 
 async def test_a_remark_is_followed_and_the_new_outline_is_shown(server: FakeOpenAI, run: Run) -> None:
-    def script(asked: Asked) -> Reply:
-        if asked.stage != "skeleton":
-            return usual(asked)
-        return Reply(outline_json([*TITLES, "Naps"] if "more on naps" in asked.prompt else TITLES))
+    def script(request: Request) -> Reply:
+        if request.stage != "skeleton":
+            return usual(request)
+        return Reply(outline_json([*TITLES, "Naps"] if "more on naps" in request.prompt else TITLES))
 
     server.script = script
     graph = reviewed(server)
@@ -91,23 +91,23 @@ async def test_a_remark_is_followed_and_the_new_outline_is_shown(server: FakeOpe
 
 @pytest.mark.parametrize("text", ["", "NONE", '{"points": []}', "I cannot do that."])
 async def test_without_a_new_outline_the_old_one_stands(server: FakeOpenAI, run: Run, text: str) -> None:
-    server.script = lambda asked: Reply(text) if asked.attempt > 1 else usual(asked)
+    server.script = lambda request: Reply(text) if request.attempt > 1 else usual(request)
     graph = reviewed(server)
     await run(graph, {"question": QUESTION}, THREAD)
     result = await run(graph, Command(resume="shorter"), THREAD)
     assert shown(result)["titles"] == TITLES
 
 
-async def test_a_failed_new_outline_can_be_asked_for_again(server: FakeOpenAI, run: Run) -> None:
+async def test_a_failed_new_outline_can_be_requested_again(server: FakeOpenAI, run: Run) -> None:
     graph = reviewed(server)
     await run(graph, {"question": QUESTION}, THREAD)
     server.script = lambda _: Reply(status=401)
     with pytest.raises(Exception, match="401"):
         await run(graph, Command(resume="shorter"), THREAD)
-    server.script = lambda asked: Reply(outline_json(TITLES[:2])) if asked.stage == "skeleton" else usual(asked)
+    server.script = lambda request: Reply(outline_json(TITLES[:2])) if request.stage == "skeleton" else usual(request)
     result = await run(graph, None, THREAD)
     assert shown(result)["titles"] == TITLES[:2]
-    assert "shorter" in server.asked[-1].prompt
+    assert "shorter" in server.requests[-1].prompt
 
 
 WRONG = [False, 3, "", " \n", [], [""], ["- ", "**"], ["One", 2], {"titles": TITLES}, [f"Title {i}" for i in range(11)]]
@@ -125,13 +125,13 @@ async def test_anything_else_is_refused_and_the_interrupt_stays(server: FakeOpen
         state = graph.get_state(THREAD)
         assert state.next == ("review",)
         assert state.interrupts[0].value == {"question": QUESTION, "titles": TITLES}
-    assert len(server.asked) == 1
+    assert len(server.requests) == 1
     result = await run(graph, Command(resume=True), THREAD)
     assert [point["title"] for point in result["points"]] == TITLES
 
 
 async def test_a_question_that_suits_no_outline_is_not_reviewed(server: FakeOpenAI, run: Run) -> None:
-    server.script = lambda asked: Reply(outline_json([])) if asked.stage == "skeleton" else usual(asked)
+    server.script = lambda request: Reply(outline_json([])) if request.stage == "skeleton" else usual(request)
     result = await run(reviewed(server), {"question": "What is 2 + 2?"}, THREAD)
     assert result["answer"] == "A direct answer."
 
@@ -139,7 +139,7 @@ async def test_a_question_that_suits_no_outline_is_not_reviewed(server: FakeOpen
 async def test_without_a_checkpointer_it_is_refused_before_a_call(server: FakeOpenAI, run: Run) -> None:
     with pytest.raises(ValueError, match="needs a checkpointer"):
         await run(create_sot_graph(server.model(), review=True), {"question": QUESTION})
-    assert server.asked == []
+    assert server.requests == []
 
 
 @pytest.mark.parametrize("resumed", [True, ["One", "Two"]], ids=str)
@@ -161,12 +161,12 @@ async def test_in_a_parent_the_interrupt_comes_through(server: FakeOpenAI, run: 
 def test_a_reviewed_answer_is_read_in_order(server: FakeOpenAI) -> None:
     graph = reviewed(server)
     assert list(stream_answer(graph, {"question": QUESTION}, THREAD)) == []
-    pieces = list(stream_answer(graph, Command(resume=TITLES[:2]), THREAD))
-    assert "".join(pieces) == graph.get_state(THREAD).values["answer"]
-    assert len(pieces) > 2
+    chunks = list(stream_answer(graph, Command(resume=TITLES[:2]), THREAD))
+    assert "".join(chunks) == graph.get_state(THREAD).values["answer"]
+    assert len(chunks) > 2
 
 
-def test_the_titles_that_are_written_are_told_as_an_event(server: FakeOpenAI) -> None:
+def test_the_titles_that_are_written_are_sent_as_an_event(server: FakeOpenAI) -> None:
     graph = reviewed(server)
     first = list(graph.stream({"question": QUESTION}, THREAD, stream_mode="custom"))
     assert first == [{"type": "outline", "titles": TITLES}]

@@ -143,22 +143,22 @@ async def test_it_answers_as_the_graph_does_here(server: FakeOpenAI, remote: Rem
 async def test_its_stream_has_one_message_in_order_and_our_events(
     server: FakeOpenAI, remote: RemoteGraph, form: str
 ) -> None:
-    server.script = lambda asked: Reply(usual(asked).text, per_token=0.01 if asked.title == TITLES[0] else 0)
-    told = await streamed(form, remote, QUESTION, stream_mode=["messages", "custom"])
+    server.script = lambda request: Reply(usual(request).text, per_token=0.01 if request.title == TITLES[0] else 0)
+    printed = await streamed(form, remote, QUESTION, stream_mode=["messages", "custom"])
     check_streamed(
-        [part.data[0] for part in told if part.event == "messages"],
-        [part.data for part in told if part.event == "custom"],
+        [part.data[0] for part in printed if part.event == "messages"],
+        [part.data for part in printed if part.event == "custom"],
     )
 
 
 @pytest.mark.usefixtures("server")
 async def test_its_answer_can_be_read(remote: RemoteGraph) -> None:
-    for pieces in (
+    for chunks in (
         list(stream_answer(remote, QUESTION)),
-        [piece async for piece in astream_answer(remote, QUESTION, thread())],
+        [chunk async for chunk in astream_answer(remote, QUESTION, thread())],
     ):
-        assert len(pieces) > len(TITLES)
-        assert "".join(pieces) == ANSWER
+        assert len(chunks) > len(TITLES)
+        assert "".join(chunks) == ANSWER
 
 
 @pytest.mark.parametrize("form", ["sync", "async"])
@@ -166,8 +166,8 @@ async def test_leaving_the_loop_ends_the_run_and_the_thread_resumes(
     server: FakeOpenAI, remote: RemoteGraph, form: str
 ) -> None:
     config = thread()
-    server.script = lambda asked: (
-        Reply("word " * 1000, per_token=0.02) if asked.title == TITLES[1] else Reply(usual(asked).text)
+    server.script = lambda request: (
+        Reply("word " * 1000, per_token=0.02) if request.title == TITLES[1] else Reply(usual(request).text)
     )
     read: list[str] = []
     if form == "sync":
@@ -175,28 +175,28 @@ async def test_leaving_the_loop_ends_the_run_and_the_thread_resumes(
             while "".join(read).count("word") < 10:  # the first point is written, the second never ends
                 read.append(next(parts))
     else:
-        async with aclosing(astream_answer(remote, QUESTION, config)) as pieces:
+        async with aclosing(astream_answer(remote, QUESTION, config)) as chunks:
             while "".join(read).count("word") < 10:
-                read.append(await anext(pieces))
+                read.append(await anext(chunks))
     async with asyncio.timeout(5):
         while server.in_flight:  # noqa: ASYNC110 - the server is in another thread
             await asyncio.sleep(0.01)
     server.script = usual
-    before = len(server.asked)
+    before = len(server.requests)
     result: Any = await remote.ainvoke(None, config)
     assert result["answer"] == ANSWER
-    assert [asked.title for asked in server.asked[before:]] == [TITLES[1]]
+    assert [request.title for request in server.requests[before:]] == [TITLES[1]]
 
 
 @pytest.mark.usefixtures("server")
 @pytest.mark.parametrize("form", ["sync", "async"])
 async def test_as_a_node_of_a_local_parent_it_adds_one_message_and_streams(parent: Any, form: str) -> None:
-    told = await streamed(form, parent, ASKED, stream_mode=["messages", "custom", "values"], subgraphs=True)
+    printed = await streamed(form, parent, ASKED, stream_mode=["messages", "custom", "values"], subgraphs=True)
     check_streamed(
-        [data[0] for _, mode, data in told if mode == "messages"],
-        [data for _, mode, data in told if mode == "custom"],
+        [data[0] for _, mode, data in printed if mode == "messages"],
+        [data for _, mode, data in printed if mode == "custom"],
     )
-    result = [data for namespace, mode, data in told if mode == "values" and not namespace][-1]
+    result = [data for namespace, mode, data in printed if mode == "values" and not namespace][-1]
     assert set(result) == {"messages"}
     assert [message.type for message in result["messages"]] == ["human", "ai"]
     assert result["messages"][-1].text == ANSWER
@@ -205,7 +205,7 @@ async def test_as_a_node_of_a_local_parent_it_adds_one_message_and_streams(paren
 @pytest.mark.usefixtures("server")
 async def test_in_a_local_parent_its_answer_can_be_read(parent: Any) -> None:
     assert "".join(stream_answer(parent, ASKED)) == ANSWER
-    assert "".join([piece async for piece in astream_answer(parent, ASKED)]) == ANSWER
+    assert "".join([chunk async for chunk in astream_answer(parent, ASKED)]) == ANSWER
 
 
 async def test_a_second_turn_has_the_first_as_context(server: FakeOpenAI, remote: RemoteGraph) -> None:
@@ -217,18 +217,18 @@ async def test_a_second_turn_has_the_first_as_context(server: FakeOpenAI, remote
     assert remote.get_state(config).values["messages"] == result["messages"]
 
 
-async def test_a_failed_run_tells_its_points_and_resumes(server: FakeOpenAI, remote: RemoteGraph) -> None:
+async def test_a_failed_run_names_its_points_and_resumes(server: FakeOpenAI, remote: RemoteGraph) -> None:
     config = thread()
-    server.script = lambda asked: Reply(status=401) if asked.title == TITLES[1] else usual(asked)
+    server.script = lambda request: Reply(status=401) if request.title == TITLES[1] else usual(request)
     with pytest.raises(RemoteException, match="ExpansionError"):  # the server keeps the message to itself
         remote.invoke(QUESTION, config)
     points = remote.get_state(config).values["points"]
     assert [point["status"] for point in points] == ["written", "failed", "written", "written"]
     server.script = usual
-    before = len(server.asked)
+    before = len(server.requests)
     result: Any = await remote.ainvoke(None, config)
     assert result["answer"] == ANSWER
-    assert [asked.title for asked in server.asked[before:]] == [TITLES[1]]
+    assert [request.title for request in server.requests[before:]] == [TITLES[1]]
 
 
 async def test_studio_can_read_the_schemas_and_the_drawing(url: str) -> None:

@@ -12,27 +12,28 @@ import pytest
 from langchain_core.messages import BaseMessage
 
 from sot_graph import DemoChatModel, ExpansionError, SotInput, astream_answer, create_sot_graph, stream_answer
+from sot_graph.prompts import YOUR_POINT
 
-WARM_UP, WINDOW, WINDOWS = 24, 28, 3
+WARM_UP, WINDOW, WINDOWS = 16, 20, 3
 QUESTION: SotInput = {"question": "How do bees find their way home?"}
 
 
 class _Failing(DemoChatModel):
     """Fails at the second point, for good."""
 
-    def _paced(self, messages: list[BaseMessage], kwargs: dict[str, Any]) -> Iterator[Any]:
-        if "Your point is number 2" in messages[-1].text:
+    def _paced(self, messages: list[BaseMessage], *args: Any) -> Iterator[Any]:
+        if f"{YOUR_POINT} 2" in messages[-1].text:
             msg = "out of order"
             raise LookupError(msg)
-        return super()._paced(messages, kwargs)
+        return super()._paced(messages, *args)
 
 
-GRAPH = create_sot_graph(DemoChatModel(first_token=0, tokens_per_second=0))
-FAILING = create_sot_graph(_Failing(first_token=0, tokens_per_second=0))
+GRAPH = create_sot_graph(DemoChatModel(first_token=0, tokens_per_second=0), max_points=3)
+FAILING = create_sot_graph(_Failing(first_token=0, tokens_per_second=0), max_points=3)
 
 
 def run(number: int) -> None:
-    """Make one run: invoked, read, broken off, or failing."""
+    """Make one run: invoked, read, stopped, or failing."""
     kind = number % 4
     with suppress(ExpansionError):
         if kind == 0:
@@ -51,11 +52,11 @@ async def arun(number: int) -> None:
         elif kind == 3:
             await FAILING.ainvoke(QUESTION)
         else:
-            pieces = astream_answer(GRAPH, QUESTION)
-            async for _ in pieces:
+            chunks = astream_answer(GRAPH, QUESTION)
+            async for _ in chunks:
                 if kind == 2:
                     break
-            await pieces.aclose()
+            await chunks.aclose()
 
 
 @pytest.fixture

@@ -16,18 +16,18 @@ from typing_extensions import TypedDict
 
 from sot_graph import DemoChatModel, ExpansionError, astream_answer, create_sot_graph, stream_answer
 from tests.agents import ANSWER, QUESTION, assert_accepted, calling, kinds, lookup, playing
-from tests.fake_openai import TITLES, Asked, FakeOpenAI, Reply, usual
+from tests.fake_openai import TITLES, FakeOpenAI, Reply, Request, usual
 from tests.integration.conftest import THREAD, Run
 
 SUBJECTS = ["bees", "owls", "eels"]
 
 
-def on_subjects(asked: Asked) -> Reply:
+def on_subjects(request: Request) -> Reply:
     """Texts that say which question they belong to: the last one of the prompt's subjects."""
-    if asked.stage != "expand":
-        return usual(asked)
-    subject = max(SUBJECTS, key=lambda each: asked.prompt.rfind(f"Why {each}?"))
-    return Reply(f"On {subject} and {asked.title.lower()}.", per_token=0.002)
+    if request.stage != "expand":
+        return usual(request)
+    subject = max(SUBJECTS, key=lambda each: request.prompt.rfind(f"Why {each}?"))
+    return Reply(f"On {subject} and {request.title.lower()}.", per_token=0.002)
 
 
 def answer_on(subject: str) -> str:
@@ -91,7 +91,7 @@ def in_parallel(server: FakeOpenAI, **options: Any) -> Any:
 
 
 async def test_in_parallel_branches_each_adds_its_message(server: FakeOpenAI, run: Run) -> None:
-    server.script = lambda asked: Reply(usual(asked).text, first_token=0.2)
+    server.script = lambda request: Reply(usual(request).text, first_token=0.2)
     result = await run(in_parallel(server), QUESTION)
     titled = "\n\n".join(f"## {title}\n\nAbout {title.lower()} there is this to say." for title in TITLES)
     assert set(result) == {"messages"}
@@ -101,21 +101,21 @@ async def test_in_parallel_branches_each_adds_its_message(server: FakeOpenAI, ru
 
 @pytest.mark.parametrize("direct", [False, True], ids=["points", "direct"])
 @pytest.mark.parametrize("ends_with", ["ai", "tool"])
-async def test_behind_an_agent_it_tells_its_models_of_tools_in_words(
+async def test_behind_an_agent_its_models_get_tool_results_as_text(
     server: FakeOpenAI, run: Run, ends_with: str, *, direct: bool
 ) -> None:
     # Anthropic refuses a request that has tool calls in it but offers no tools, and one that an assistant ends.
     playing(server, calling(("lookup", {"topic": "sleep"})), Reply("Found."))
     messages = (await run(create_agent(server.model(), [lookup]), QUESTION))["messages"]
     given = {"messages": messages if ends_with == "ai" else messages[:-1]}
-    server.asked.clear()
+    server.requests.clear()
     result = await run(create_sot_graph(server.model(), route=lambda _: not direct), given)
     assert kinds(result["messages"]) == [*kinds(given["messages"]), "ai"], "the thread keeps them as they are"
     assert result["messages"][2].name == "lookup"
-    assert_accepted(server.asked)
-    for asked in server.asked:
-        assert [message["role"] for message in asked.messages] == ["user", "assistant", "user"]
-        assert 'The tool lookup({"topic": "sleep"}) gave:]\nFacts on sleep.' in asked.prompt
+    assert_accepted(server.requests)
+    for request in server.requests:
+        assert [message["role"] for message in request.messages] == ["user", "assistant", "user"]
+        assert 'The tool lookup({"topic": "sleep"}) gave:]\nFacts on sleep.' in request.prompt
 
 
 # --- parents with keys of their own -------------------------------------------------------------------
@@ -145,7 +145,7 @@ async def test_a_mapping_node_fits_any_parent(server: FakeOpenAI, run: Run) -> N
     for subject in SUBJECTS[:2]:
         result = await run(parent, {"topic": f"Why {subject}?"}, THREAD)
         assert result == {"topic": f"Why {subject}?", "essay": answer_on(subject)}
-    assert "bees" not in server.asked[-1].prompt, "the next turn knows nothing of the one before"
+    assert "bees" not in server.requests[-1].prompt, "the next turn knows nothing of the one before"
     assert "".join(stream_answer(parent, {"topic": "Why eels?"}, THREAD)) == answer_on("eels")
 
 
@@ -171,7 +171,7 @@ WHY = {"questions": [f"Why {subject}?" for subject in SUBJECTS]}
 
 
 async def test_sent_questions_are_answered_at_once_and_in_order(server: FakeOpenAI, run: Run) -> None:
-    server.script = lambda asked: Reply(on_subjects(asked).text, first_token=0.3)
+    server.script = lambda request: Reply(on_subjects(request).text, first_token=0.3)
     parent = sending(create_sot_graph(server.model()), lambda question: {"question": question})
     result = await run(parent, WHY)
     assert not {"points", "answer", "question", "outline", "calls"} & set(result)
@@ -180,12 +180,12 @@ async def test_sent_questions_are_answered_at_once_and_in_order(server: FakeOpen
     assert server.most_in_flight == 12
 
 
-async def test_where_a_sent_question_failed_no_written_point_is_asked_for_again(server: FakeOpenAI, run: Run) -> None:
-    def failing(asked: Asked) -> Reply:
-        reply = on_subjects(asked)
-        if "owls" in asked.prompt and asked.title == TITLES[1]:
+async def test_where_a_sent_question_failed_no_written_point_is_requested_again(server: FakeOpenAI, run: Run) -> None:
+    def failing(request: Request) -> Reply:
+        reply = on_subjects(request)
+        if "owls" in request.prompt and request.title == TITLES[1]:
             return Reply(status=401, first_token=0.3)
-        if "bees" in asked.prompt and asked.title == TITLES[3]:
+        if "bees" in request.prompt and request.title == TITLES[3]:
             reply.first_token = 0.9  # still in flight when the owls fail, upon which an async engine cancels it
         return reply
 
@@ -195,10 +195,10 @@ async def test_where_a_sent_question_failed_no_written_point_is_asked_for_again(
     with pytest.raises(ExpansionError, match=TITLES[1]):
         await run(parent, WHY, THREAD)
     server.script = on_subjects
-    before = len(server.asked)
+    before = len(server.requests)
     result = await run(parent, None, THREAD)
     assert [message.text for message in result["messages"][1::2]] == [answer_on(subject) for subject in SUBJECTS]
-    again = {(asked.prompt.split()[1], asked.title) for asked in server.asked[before:]}
+    again = {(request.prompt.split()[1], request.title) for request in server.requests[before:]}
     assert {("owls?", TITLES[1])} <= again <= {("owls?", TITLES[1]), ("bees?", TITLES[3])}
 
 
@@ -233,22 +233,22 @@ async def test_each_answer_is_one_message_in_order(server: FakeOpenAI, form: str
         parts = list(parent.stream(given, **options))
     else:
         parts = [part async for part in parent.astream(given, **options)]
-    told: dict[str, list[Any]] = {}
-    heard: dict[Any, str] = {}
+    shown: dict[str, list[Any]] = {}
+    texts: dict[Any, str] = {}
     result: Any = {}
     for namespace, mode, data in parts:
         if mode == "messages" and isinstance(data[0], AIMessageChunk):
-            told.setdefault(data[0].id or "", []).append((namespace, data[0].text))
+            shown.setdefault(data[0].id or "", []).append((namespace, data[0].text))
         elif mode == "custom" and data["type"] == "answer":
-            heard[namespace] = heard.get(namespace, "") + data["text"]
+            texts[namespace] = texts.get(namespace, "") + data["text"]
         elif mode == "values" and not namespace:
             result = data
     answers = {message.id: message.text for message in result["messages"] if message.type == "ai"}
     assert len(answers) == (3 if kind == "sent" else 2)
-    assert {each: "".join(text for _, text in pieces) for each, pieces in told.items()} == answers
-    assert all(len(pieces) > len(TITLES) for pieces in told.values())
-    assert all(len({namespace for namespace, _ in pieces}) == 1 for pieces in told.values())
-    assert sorted(heard.values()) == sorted(answers.values())
+    assert {each: "".join(text for _, text in chunks) for each, chunks in shown.items()} == answers
+    assert all(len(chunks) > len(TITLES) for chunks in shown.values())
+    assert all(len({namespace for namespace, _ in chunks}) == 1 for chunks in shown.values())
+    assert sorted(texts.values()) == sorted(answers.values())
 
 
 async def test_of_several_answers_at_once_one_alone_is_read(server: FakeOpenAI) -> None:
@@ -256,7 +256,7 @@ async def test_of_several_answers_at_once_one_alone_is_read(server: FakeOpenAI) 
     parent = sending(create_sot_graph(server.model()), lambda question: {"question": question})
     answers = {answer_on(subject) for subject in SUBJECTS}
     assert "".join(stream_answer(parent, WHY)) in answers
-    assert "".join([piece async for piece in astream_answer(parent, WHY)]) in answers
+    assert "".join([chunk async for chunk in astream_answer(parent, WHY)]) in answers
 
 
 # --- chains, models, names ----------------------------------------------------------------------------
@@ -276,10 +276,10 @@ async def test_in_a_chain_it_is_a_runnable(server: FakeOpenAI, run: Run) -> None
 async def test_two_providers_models_share_the_work(server: FakeOpenAI, run: Run) -> None:
     small = DemoChatModel(first_token=0, tokens_per_second=0)
     result = await run(create_sot_graph(server.model(), skeleton_model=small, max_points=4), {"question": "Why bees?"})
-    assert [asked.stage for asked in server.asked] == ["expand"] * 4
+    assert [request.stage for request in server.requests] == ["expand"] * 4
     assert sorted(server.titles()) == sorted(point["title"] for point in result["points"])
     stages = result["messages"][-1].response_metadata["sot"]["stages"]
-    assert {stage: told["calls"] for stage, told in stages.items()} == {"skeleton": 1, "expand": 4}
+    assert {stage: shown["calls"] for stage, shown in stages.items()} == {"skeleton": 1, "expand": 4}
 
 
 class Runs(BaseCallbackHandler):

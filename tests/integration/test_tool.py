@@ -12,7 +12,7 @@ from langgraph.types import Command
 
 from sot_graph import create_sot_graph, create_sot_tool, stream_answer
 from tests.agents import ANSWER, QUESTION, Tree, assert_accepted, assert_valid, calling, kinds, playing
-from tests.fake_openai import TITLES, Asked, FakeOpenAI, Reply, outline_json, usual
+from tests.fake_openai import TITLES, FakeOpenAI, Reply, Request, outline_json, usual
 from tests.integration.conftest import THREAD, Run
 
 NAME = "write_long_answer"
@@ -37,8 +37,8 @@ async def test_the_content_is_the_answer_and_the_artifact_the_points(server: Fak
     assert [(p["index"], p["title"], p["status"]) for p in messages[2].artifact] == [
         (i, title, "written") for i, title in enumerate(TITLES, start=1)
     ]
-    assert all("Why sleep?" in asked.prompt for asked in server.of_stage("expand"))
-    assert not any("How can I sleep better?" in asked.prompt for asked in server.of_stage("expand"))
+    assert all("Why sleep?" in request.prompt for request in server.of_stage("expand"))
+    assert not any("How can I sleep better?" in request.prompt for request in server.of_stage("expand"))
 
 
 async def test_an_agents_own_outline_saves_the_skeleton_call(server: FakeOpenAI, run: Run) -> None:
@@ -50,7 +50,7 @@ async def test_an_agents_own_outline_saves_the_skeleton_call(server: FakeOpenAI,
 
 async def test_a_question_that_does_not_suit_is_answered_directly(server: FakeOpenAI, run: Run) -> None:
     direct = {"skeleton": Reply(outline_json([]))}
-    playing(server, asking("What is 2 + 2?"), DONE, others=lambda asked: direct.get(asked.stage) or usual(asked))
+    playing(server, asking("What is 2 + 2?"), DONE, others=lambda request: direct.get(request.stage) or usual(request))
     messages = (await run(agent_of(server), QUESTION))["messages"]
     assert (messages[2].text, messages[2].artifact) == ("A direct answer.", [])
 
@@ -79,8 +79,8 @@ async def test_a_bad_call_comes_back_as_an_error_that_the_agent_can_mend(
 
 
 async def test_points_that_failed_come_back_with_those_that_were_written(server: FakeOpenAI, run: Run) -> None:
-    def failing(asked: Asked) -> Reply:
-        return Reply(status=401, message="no such key") if asked.title == TITLES[1] else usual(asked)
+    def failing(request: Request) -> Reply:
+        return Reply(status=401, message="no such key") if request.title == TITLES[1] else usual(request)
 
     playing(server, asking("Why sleep?"), DONE, others=failing)
     messages = (await run(agent_of(server), QUESTION))["messages"]
@@ -109,7 +109,7 @@ async def test_with_keep_the_answer_is_made_of_the_others(server: FakeOpenAI, ru
         server,
         asking("Why sleep?"),
         DONE,
-        others=lambda asked: Reply(status=401) if asked.title == TITLES[1] else usual(asked),
+        others=lambda request: Reply(status=401) if request.title == TITLES[1] else usual(request),
     )
     messages = (await run(agent_of(server, on_error="keep"), QUESTION))["messages"]
     assert [p["status"] for p in messages[2].artifact] == ["written", "failed", "written", "written"]
@@ -118,9 +118,9 @@ async def test_with_keep_the_answer_is_made_of_the_others(server: FakeOpenAI, ru
 @pytest.mark.parametrize("saver", SAVERS.values(), ids=SAVERS)
 @pytest.mark.parametrize("own", SAVERS.values(), ids=SAVERS)
 async def test_two_calls_in_one_message_do_not_mix(server: FakeOpenAI, run: Run, saver: Any, own: Any) -> None:
-    def echoing(asked: Asked) -> Reply:
-        word = "owls" if "owls" in asked.prompt else "bees"
-        return Reply(f"On {word}.") if asked.stage == "expand" else usual(asked)
+    def echoing(request: Request) -> Reply:
+        word = "owls" if "owls" in request.prompt else "bees"
+        return Reply(f"On {word}.") if request.stage == "expand" else usual(request)
 
     agent = agent_of(server, saver, checkpointer=own)
     for _ in range(2):
@@ -129,15 +129,15 @@ async def test_two_calls_in_one_message_do_not_mix(server: FakeOpenAI, run: Run,
         tools = [message for message in messages if isinstance(message, ToolMessage)][-2:]
         assert [message.text for message in tools] == ["\n\n".join([f"On {word}."] * 4) for word in ("owls", "bees")]
         assert_valid(messages)
-    assert_accepted(server.asked)
+    assert_accepted(server.requests)
 
 
-async def test_two_calls_that_are_broken_off_resume_each_with_its_own(server: FakeOpenAI, run: Run) -> None:
-    def script(asked: Asked) -> Reply:
-        word = "owls" if "owls" in asked.prompt else "bees"
-        if asked.stage != "expand":
-            return usual(asked)
-        return Reply(f"On {word}: {asked.title}.")
+async def test_two_calls_that_are_cancelled_resume_each_with_its_own(server: FakeOpenAI, run: Run) -> None:
+    def script(request: Request) -> Reply:
+        word = "owls" if "owls" in request.prompt else "bees"
+        if request.stage != "expand":
+            return usual(request)
+        return Reply(f"On {word}: {request.title}.")
 
     tool = create_sot_tool(create_sot_graph(server.model(), review=True))
     agent: Any = create_agent(server.model(), [tool], checkpointer=InMemorySaver())
@@ -191,9 +191,9 @@ async def test_its_progress_is_visible_in_the_agents_stream(server: FakeOpenAI) 
         assert events[0] == {"type": "outline", "titles": TITLES}
         assert [e["index"] for e in events if e["type"] == "point"]
         streamed = [(ns, data[0]) for ns, mode, data in parts if mode == "messages"]
-        told = [(ns, m.text) for ns, m in streamed if isinstance(m, AIMessageChunk)]
-        assert "".join(text for ns, text in told if ns) == ANSWER, "below the agent"
-        assert "".join(text for ns, text in told if not ns) == "There you are."
+        shown = [(ns, m.text) for ns, m in streamed if isinstance(m, AIMessageChunk)]
+        assert "".join(text for ns, text in shown if ns) == ANSWER, "below the agent"
+        assert "".join(text for ns, text in shown if not ns) == "There you are."
     assert "".join(stream_answer(agent, QUESTION)) == ANSWER
 
 
@@ -212,7 +212,7 @@ async def test_it_works_with_a_bound_model_and_no_agent(server: FakeOpenAI, run:
     result: Any = await run(tool, {**message.tool_calls[0]})
     assert isinstance(result, ToolMessage)
     assert result.text == ANSWER
-    offered = server.asked[0].body["tools"][0]["function"]
+    offered = server.requests[0].body["tools"][0]["function"]
     assert (offered["name"], offered["description"]) == ("essay", "Writes an essay.")
     assert set(offered["parameters"]["properties"]) == {"question", "outline"}
     assert offered["parameters"]["required"] == ["question"]

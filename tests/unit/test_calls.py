@@ -1,4 +1,4 @@
-"""What is tried again, and what of a reply is refused."""
+"""What is retried, and which replies are refused."""
 
 import json
 from types import SimpleNamespace
@@ -12,7 +12,8 @@ from langchain_core.runnables import RunnableLambda
 from langgraph.types import RetryPolicy
 
 from sot_graph import ReplyError, create_sot_graph
-from sot_graph.calls import DEFAULT_RETRY, checked, is_transient, is_truncated, retry_policies
+from sot_graph.replies import checked, is_truncated
+from sot_graph.retry import DEFAULT_RETRY, is_transient, retry_policies
 
 
 class TransportError(Exception):
@@ -52,7 +53,7 @@ def test_only_what_may_pass_is_transient(error: Exception, transient: bool) -> N
     assert is_transient(error) is transient
 
 
-def test_a_policy_that_says_nothing_of_errors_gets_ours() -> None:
+def test_a_policy_without_retry_on_gets_ours() -> None:
     assert retry_policies(None) == [DEFAULT_RETRY]
     [policy] = retry_policies(RetryPolicy(max_attempts=7))
     assert (policy.max_attempts, policy.retry_on) == (7, is_transient)
@@ -95,18 +96,18 @@ def test_a_whole_reply_is_taken(message: AIMessage) -> None:
     ],
     ids=str,
 )
-def test_a_reply_that_is_none_is_refused(message: AIMessage, says: str, retryable: bool) -> None:  # noqa: FBT001
+def test_a_reply_that_cannot_be_used_is_refused(message: AIMessage, says: str, retryable: bool) -> None:  # noqa: FBT001
     with pytest.raises(ReplyError, match=says) as caught:
         checked([message])
     assert caught.value.is_retryable is retryable
 
 
-def test_pieces_are_put_together() -> None:
-    pieces = [
+def test_chunks_are_merged() -> None:
+    chunks = [
         AIMessageChunk(content="One "),
         AIMessageChunk(content="two.", response_metadata={"finish_reason": "stop"}),
     ]
-    message = checked(pieces)
+    message = checked(chunks)
     assert type(message) is AIMessage
     assert message.text == "One two."
 
@@ -177,7 +178,7 @@ async def test_whatever_structured_output_gives_is_read(structured: Any) -> None
 
 
 @pytest.mark.parametrize("structured", [NotImplementedError(), ValueError("no tools"), TypeError("include_raw"), fails])
-def test_a_model_that_cannot_is_asked_plainly_and_stays_itself(structured: Any) -> None:
+def test_a_model_without_structured_output_writes_a_list_and_is_not_copied(structured: Any) -> None:
     replies = [AIMessage("1. One\n2. Two"), AIMessage("A text."), AIMessage("A text.")]
     model = Odd(messages=iter(replies), structured=structured)
     result = create_sot_graph(model).invoke({"question": "What?"})

@@ -1,5 +1,6 @@
-"""The command line with the demo model: what goes where, and how it ends."""
+"""The command line with the demo model: output, errors and exit codes."""
 
+import importlib
 import json
 import logging
 import sys
@@ -9,22 +10,21 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from sot_graph import DemoChatModel, cli
-from sot_graph.cli import app
-from sot_graph.console import terminal
-from sot_graph.console.display import escaped, harmless
-from sot_graph.console.editor import edit_outline
-from sot_graph.direct import Direct
-from sot_graph.merge import Merge
+from sot_graph import DemoChatModel
+from sot_graph.cli import app, ask, terminal
+from sot_graph.cli.editor import edit_outline
+from sot_graph.cli.langsmith_log import ClientLog
+from sot_graph.evaluation.text import escape_controls, strip_controls
+from sot_graph.nodes.direct import Direct
+from sot_graph.nodes.merge import Merge
+from sot_graph.nodes.skeleton import Skeleton
 from sot_graph.outline import clean_titles
-from sot_graph.skeleton import Skeleton
-from sot_graph.tracing import ClientLog
 
 QUESTION = "How do bees find their way home?"
 
 
 @pytest.fixture(autouse=True)
-def _no_model_and_no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+def _quick_demo_model(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("SOT_MODEL", "OPENAI_API_KEY"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(terminal, "DemoChatModel", lambda: DemoChatModel(first_token=0, tokens_per_second=0))
@@ -34,7 +34,7 @@ def run(*arguments: str, given: str | None = None) -> Any:
     return CliRunner().invoke(app, list(arguments), input=given)
 
 
-def test_the_answer_goes_to_stdout_and_the_rest_to_stderr() -> None:
+def test_the_answer_goes_to_standard_output_and_the_rest_to_standard_error() -> None:
     done = run("ask", QUESTION)
     assert done.exit_code == 0
     assert done.stdout.count("\n\n") >= 4
@@ -47,17 +47,17 @@ def test_the_answer_goes_to_stdout_and_the_rest_to_stderr() -> None:
 
 
 @pytest.mark.parametrize("arguments", [[], ["-"]])
-def test_the_question_may_come_from_standard_input(arguments: list[str]) -> None:
+def test_the_question_can_be_read_from_standard_input(arguments: list[str]) -> None:
     assert run("ask", *arguments, given=f"{QUESTION}\n").stdout == run("ask", QUESTION).stdout
 
 
-def test_json_holds_all_there_is_to_know() -> None:
+def test_json_has_the_answer_its_points_and_its_usage() -> None:
     done = run("ask", QUESTION, "--json")
-    told = json.loads(done.stdout)
-    assert set(told) == {"question", "answer", "points", "usage", "sot"}
-    assert told["answer"] == "\n\n".join(point["text"] for point in told["points"])
-    assert told["sot"]["calls"] == len(told["points"]) + 1
-    assert told["usage"]["total_tokens"] > 0
+    output = json.loads(done.stdout)
+    assert set(output) == {"question", "answer", "points", "usage", "sot"}
+    assert output["answer"] == "\n\n".join(point["text"] for point in output["points"])
+    assert output["sot"]["calls"] == len(output["points"]) + 1
+    assert output["usage"]["total_tokens"] > 0
 
 
 def test_options_reach_the_graph() -> None:
@@ -67,14 +67,14 @@ def test_options_reach_the_graph() -> None:
     assert run("ask", QUESTION, "--max-points", "1").stdout.count("\n\n") == 0
 
 
-def test_a_question_that_suits_no_outline_says_so() -> None:
+def test_a_direct_answer_says_so() -> None:
     assert "direct answer · 2 calls" in run("ask", "What is 2 + 2?").stderr
 
 
 @pytest.mark.parametrize(
-    ("arguments", "says"),
+    ("arguments", "message"),
     [
-        (["ask", "  "], "the question is blank"),
+        (["ask", "  "], "the question is empty"),
         (["ask", QUESTION, "--max-points", "0"], "--max-points"),
         (["ask", QUESTION, "--max-points", "many"], "--max-points"),
         (["ask", QUESTION, "--base-url", "http://127.0.0.1:9/v1"], "--base-url needs --model"),
@@ -84,34 +84,34 @@ def test_a_question_that_suits_no_outline_says_so() -> None:
     ],
     ids=str,
 )
-def test_wrong_use_ends_with_2(arguments: list[str], says: str) -> None:
+def test_a_usage_error_exits_with_2(arguments: list[str], message: str) -> None:
     done = run(*arguments)
     assert done.exit_code == 2
-    assert says in done.stderr
+    assert message in done.stderr
     assert done.stdout == ""
 
 
-def test_a_failed_run_ends_with_1_and_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_run_exits_with_1_and_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     async def answer(*_: Any, **__: Any) -> Any:
         message = "The first line.\nAnd a second\x1b[31m."
         raise RuntimeError(message)
 
-    monkeypatch.setattr(cli, "_answer", answer)
+    monkeypatch.setattr(ask, "_answer", answer)
     done = run("ask", QUESTION, "--model", "demo")
     assert (done.exit_code, done.stdout) == (1, "")
     assert done.stderr == "sot-graph: RuntimeError: The first line.\n"
 
 
-def test_ctrl_c_ends_with_130_and_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ctrl_c_exits_with_130_and_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     async def answer(*_: Any, **__: Any) -> Any:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(cli, "_answer", answer)
+    monkeypatch.setattr(ask, "_answer", answer)
     done = run("ask", QUESTION, "--model", "demo")
     assert (done.exit_code, done.stdout, done.stderr) == (130, "", "sot-graph: stopped.\n")
 
 
-def test_models_are_found_in_their_order(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_model_is_chosen_by_option_then_variable_then_key(monkeypatch: pytest.MonkeyPatch) -> None:
     assert isinstance(terminal.choose_model(None, None), DemoChatModel)
     monkeypatch.setenv("OPENAI_API_KEY", "sk-test-key")
     assert terminal.choose_model(None, None) == terminal.DEFAULT_MODEL
@@ -124,7 +124,7 @@ def test_watch_prints_the_answer_after_the_board() -> None:
     assert run("ask", QUESTION, "--watch").stdout == run("ask", QUESTION).stdout
 
 
-def test_a_lead_comes_first() -> None:
+def test_a_lead_is_printed_first() -> None:
     plain, led = run("ask", QUESTION).stdout, run("ask", QUESTION, "--lead").stdout
     assert led.endswith(plain)
     assert len(led) > len(plain)
@@ -136,19 +136,19 @@ def test_draw_prints_mermaid() -> None:
     assert "skeleton -.-> expand" in done.stdout
 
 
-def test_without_arguments_it_helps() -> None:
+def test_without_arguments_it_prints_help() -> None:
     assert "ask" in run().output
 
 
-def test_what_a_terminal_would_obey_is_taken_out() -> None:
-    assert harmless("\x1b[31mred\x1b[0m\a\tone\ntwo\x9b2J\x00\ud800") == "[31mred[0m\tone\ntwo2J"
+def test_control_characters_are_removed() -> None:
+    assert strip_controls("\x1b[31mred\x1b[0m\a\tone\ntwo\x9b2J\x00\ud800") == "[31mred[0m\tone\ntwo2J"
 
 
 # --- --review ----------------------------------------------------------------------------------------
 
 
-def editing(monkeypatch: pytest.MonkeyPatch, *texts: str) -> list[str]:
-    """Have the editor save these texts, one after the other; gives what it was opened with."""
+def fake_editor(monkeypatch: pytest.MonkeyPatch, *texts: str) -> list[str]:
+    """An editor that saves these texts, one after the other. Returns the texts that it was opened with."""
     opened: list[str] = []
 
     def edit(text: str, **_: Any) -> str:
@@ -159,8 +159,8 @@ def editing(monkeypatch: pytest.MonkeyPatch, *texts: str) -> list[str]:
     return opened
 
 
-def test_review_opens_the_outline_and_writes_what_was_saved(monkeypatch: pytest.MonkeyPatch) -> None:
-    opened = editing(monkeypatch, "Second\n# a comment\n\n  1. First \n")
+def test_review_opens_the_outline_and_writes_the_saved_titles(monkeypatch: pytest.MonkeyPatch) -> None:
+    opened = fake_editor(monkeypatch, "Second\n# a comment\n\n  1. First \n")
     done = run("ask", QUESTION, "--review", "--headings")
     assert done.exit_code == 0, done.stderr
     assert [line for line in done.stdout.splitlines() if line.startswith("#")] == ["## Second", "## First"]
@@ -169,13 +169,13 @@ def test_review_opens_the_outline_and_writes_what_was_saved(monkeypatch: pytest.
     assert f"# The outline of the answer to: {QUESTION}" in opened[0]
 
 
-def test_an_outline_that_is_saved_as_it_is_is_accepted(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unchanged_outline_is_accepted(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("click.edit", lambda text, **_: text)
     assert run("ask", QUESTION, "--review").stdout == run("ask", QUESTION).stdout
 
 
 @pytest.mark.parametrize("title", ["#MeToo origins", "> 90% of cases", "#1 reason: light", "Ends with a stop."])
-def test_no_title_is_taken_for_a_comment_or_a_remark(monkeypatch: pytest.MonkeyPatch, title: str) -> None:
+def test_a_title_is_never_read_as_a_comment_or_a_remark(monkeypatch: pytest.MonkeyPatch, title: str) -> None:
     monkeypatch.setattr("click.edit", lambda text, **_: text)
     titles = clean_titles([title, "Another"])
     command = edit_outline("Why?", titles, 10)
@@ -184,33 +184,33 @@ def test_no_title_is_taken_for_a_comment_or_a_remark(monkeypatch: pytest.MonkeyP
 
 
 def test_a_remark_opens_the_next_outline(monkeypatch: pytest.MonkeyPatch) -> None:
-    opened = editing(monkeypatch, "Whatever\n> more about wasps\n", "Only this\n")
+    opened = fake_editor(monkeypatch, "Whatever\n> more about wasps\n", "Only this\n")
     assert run("ask", QUESTION, "--review", "--headings").stdout.count("## ") == 1
     assert len(opened) == 2
     assert "more about wasps" in opened[1]
 
 
 def test_too_many_titles_open_the_editor_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    opened = editing(monkeypatch, "One\nTwo\nThree\n", "One\nTwo\n")
+    opened = fake_editor(monkeypatch, "One\nTwo\nThree\n", "One\nTwo\n")
     assert run("ask", QUESTION, "--review", "--headings", "--max-points", "2").stdout.count("## ") == 2
-    assert "# These are 3 titles; 2 are the most" in opened[1]
+    assert "# 3 titles are too many: --max-points is 2." in opened[1]
     assert opened[1].startswith("One\nTwo\nThree\n")
 
 
 @pytest.mark.parametrize("saved", ["", "# nothing but this\n", " \n"])
-def test_an_empty_outline_ends_the_run(monkeypatch: pytest.MonkeyPatch, saved: str) -> None:
-    editing(monkeypatch, saved)
+def test_an_empty_outline_stops_the_run(monkeypatch: pytest.MonkeyPatch, saved: str) -> None:
+    fake_editor(monkeypatch, saved)
     done = run("ask", QUESTION, "--review", "--model", "demo")
     assert (done.exit_code, done.stdout, done.stderr) == (1, "", "sot-graph: stopped: the outline is empty.\n")
 
 
 @pytest.mark.parametrize("saved", ["**\n- \n", "#\n--\n"])
 def test_titles_without_a_word_are_an_empty_outline(monkeypatch: pytest.MonkeyPatch, saved: str) -> None:
-    editing(monkeypatch, saved)
+    fake_editor(monkeypatch, saved)
     assert "the outline is empty" in run("ask", QUESTION, "--review").stderr
 
 
-def test_an_editor_that_fails_is_one_readable_line(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_editor_is_one_line_of_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("EDITOR", "false")
     monkeypatch.delenv("VISUAL", raising=False)
     done = run("ask", QUESTION, "--review", "--model", "demo")
@@ -222,27 +222,27 @@ def test_a_question_without_an_outline_is_answered_without_an_editor() -> None:
     assert run("ask", "What is 2 + 2?", "--review").exit_code == 0
 
 
-def test_json_holds_nothing_that_a_terminal_would_obey() -> None:
-    assert escaped('"\x1b[2J\x9b\u202e\ud800 ä 睡"\n') == '"\\u001b[2J\\u009b\\u202e\\ud800 ä 睡"\n'
-    assert json.loads(escaped(json.dumps("\x9b\u202e", ensure_ascii=False))) == "\x9b\u202e"
+def test_json_has_control_characters_as_escapes() -> None:
+    assert escape_controls('"\x1b[2J\x9b\u202e\ud800 ä 睡"\n') == '"\\u001b[2J\\u009b\\u202e\\ud800 ä 睡"\n'
+    assert json.loads(escape_controls(json.dumps("\x9b\u202e", ensure_ascii=False))) == "\x9b\u202e"
 
 
-def test_the_direction_of_a_terminals_text_is_not_turned() -> None:
-    assert harmless("a\u202eb\u202cc \u200f") == "abc \u200f"
+def test_direction_marks_are_removed() -> None:
+    assert strip_controls("a\u202eb\u202cc \u200f") == "abc \u200f"
 
 
-@pytest.mark.parametrize(("name", "begins"), [("run.svg", "<svg "), ("run.HTML", "<!doctype html>")])
-def test_a_timeline_is_drawn_into_a_file(tmp_path: Path, name: str, begins: str) -> None:
+@pytest.mark.parametrize(("name", "start"), [("run.svg", "<svg "), ("run.HTML", "<!doctype html>")])
+def test_a_timeline_is_drawn_into_a_file(tmp_path: Path, name: str, start: str) -> None:
     done = run("ask", QUESTION, "--model", "demo", "--timeline", str(tmp_path / name))
     assert (done.exit_code, done.stdout) == (0, run("ask", QUESTION).stdout)
     assert len(done.stderr.splitlines()) == 1
     drawn = (tmp_path / name).read_text(encoding="utf-8")
-    assert drawn.startswith(begins)
+    assert drawn.startswith(start)
     assert QUESTION in drawn
 
 
 @pytest.mark.parametrize("arguments", [["--json"], ["--watch"], ["--review"]])
-def test_a_timeline_goes_with_the_other_options(
+def test_a_timeline_works_with_the_other_options(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str]
 ) -> None:
     monkeypatch.setattr("click.edit", lambda text, **_: text)
@@ -251,7 +251,7 @@ def test_a_timeline_goes_with_the_other_options(
     assert "The idea behind bees" in path.read_text(encoding="utf-8")
 
 
-def test_a_timeline_on_the_terminal_leaves_standard_output_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_timeline_on_standard_error_leaves_standard_output_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "90")
     done = run("ask", QUESTION, "--json", "--timeline", "-")
     assert json.loads(done.stdout)["question"] == QUESTION
@@ -260,28 +260,28 @@ def test_a_timeline_on_the_terminal_leaves_standard_output_alone(monkeypatch: py
 
 
 @pytest.mark.parametrize(
-    ("where", "says"),
+    ("target", "message"),
     [
         ("run.png", "ends in .svg or .html"),
         ("", "ends in .svg or .html"),
         (".", "ends in .svg or .html"),
         ("folder.svg", "ends in .svg or .html"),
-        ("nowhere/run.svg", "nowhere is none"),
+        ("nowhere/run.svg", "the folder nowhere does not exist"),
     ],
 )
-def test_a_timeline_that_cannot_be_is_refused_before_a_model_is_asked(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str, says: str
+def test_a_timeline_target_that_cannot_work_is_refused_before_a_model_is_created(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, target: str, message: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "folder.svg").mkdir()
-    monkeypatch.setattr(cli, "choose_model", lambda *_: pytest.fail("a model was made"))
-    done = run("ask", QUESTION, "--timeline", where)
+    monkeypatch.setattr(ask, "choose_model", lambda *_: pytest.fail("a model was created"))
+    done = run("ask", QUESTION, "--timeline", target)
     assert (done.exit_code, done.stdout) == (2, "")
     assert len(done.stderr.splitlines()) == 1
-    assert says in done.stderr
+    assert message in done.stderr
 
 
-def test_a_timeline_that_cannot_be_written_costs_no_answer(tmp_path: Path) -> None:
+def test_a_timeline_that_cannot_be_written_does_not_lose_the_answer(tmp_path: Path) -> None:
     path = tmp_path / "run.svg"
     path.symlink_to("/dev/full")
     done = run("ask", QUESTION, "--model", "demo", "--timeline", str(path))
@@ -291,37 +291,35 @@ def test_a_timeline_that_cannot_be_written_costs_no_answer(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("failing", ["skeleton", "direct"])
-def test_where_what_failed_is_not_known_it_says_that_there_is_no_timeline(
+def test_without_timings_the_error_names_the_missing_timeline(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failing: str
 ) -> None:
-    where = {"skeleton": Skeleton, "direct": Direct}[failing]
-    monkeypatch.setattr(where, "arun", failed)
+    stage = {"skeleton": Skeleton, "direct": Direct}[failing]
+    monkeypatch.setattr(stage, "steps", failed)
     question = QUESTION if failing == "skeleton" else "What is 2 + 2?"
     done = run("ask", question, "--model", "demo", "--timeline", str(tmp_path / "run.svg"))
     assert (done.exit_code, done.stdout) == (1, "")
-    assert done.stderr == "sot-graph: OSError: Gone. (there is no timeline: the call that failed left no figures)\n"
+    assert done.stderr == "sot-graph: OSError: broken (no timeline: the failed run left no timings)\n"
     assert list(tmp_path.iterdir()) == []
 
 
-async def failed(*_: Any) -> Any:
-    message = "Gone."
+def failed(*_: Any) -> Any:
+    message = "broken"
     raise OSError(message)
 
 
-def test_a_failed_run_whose_timeline_cannot_be_written_is_one_line(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(Merge, "arun", failed)
+def test_a_failed_run_and_a_failed_timeline_are_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Merge, "steps", failed)
     path = tmp_path / "run.svg"
     path.symlink_to("/dev/full")
     done = run("ask", QUESTION, "--model", "demo", "--timeline", str(path))
     assert done.exit_code == 1
-    assert done.stderr.startswith("sot-graph: OSError: Gone. (the timeline could not be written: OSError: ")
+    assert done.stderr.startswith("sot-graph: OSError: broken (the timeline could not be written: OSError: ")
     assert len(done.stderr.splitlines()) == 1
 
 
-def test_what_draws_pictures_is_imported_only_for_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("svg", "sot_graph.console.picture"):
+def test_svg_is_imported_only_to_draw_pictures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("svg", "sot_graph.cli.picture"):
         monkeypatch.delitem(sys.modules, name, raising=False)
     run("ask", QUESTION, "--timeline", "-")
     assert "svg" not in sys.modules
@@ -329,8 +327,21 @@ def test_what_draws_pictures_is_imported_only_for_them(tmp_path: Path, monkeypat
     assert "svg" in sys.modules
 
 
+@pytest.mark.parametrize("module", ["rich", "typer"])
+def test_a_missing_extra_is_one_line(monkeypatch: pytest.MonkeyPatch, module: str) -> None:
+    for name in [name for name in sys.modules if name.startswith("sot_graph.cli")]:
+        monkeypatch.delitem(sys.modules, name)
+    for name in [name for name in sys.modules if name.partition(".")[0] == module]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(SystemExit) as end:
+        importlib.import_module("sot_graph.cli")
+    assert str(end.value).startswith("sot-graph needs the extra `cli` (")
+    assert str(end.value).endswith("): pip install 'sot-graph[cli]'")
+
+
 @pytest.mark.parametrize(
-    ("lines", "why", "has_lost"),
+    ("lines", "complaint", "has_lost"),
     [
         (["Run compression is not enabled."], "", False),
         (["Failed to get info from http://x: refused", "Run compression is off."], "Failed to get info from ", False),
@@ -341,16 +352,17 @@ def test_what_draws_pictures_is_imported_only_for_them(tmp_path: Path, monkeypat
         (["LangSmith tracing error: Failed to submit trace data.\nDetails"], "LangSmith tracing error: Failed", True),
     ],
 )
-def test_of_what_langsmiths_client_logs_its_complaints_are_kept(lines: list[str], why: str, *, has_lost: bool) -> None:
+def test_complaints_of_langsmiths_client_are_kept(lines: list[str], complaint: str, *, has_lost: bool) -> None:
     log = ClientLog()
     for line in lines:
         log.handle(logging.makeLogRecord({"msg": line}))
-    assert (log.why.startswith(why), bool(log.why), log.has_lost) == (True, bool(why), has_lost)
+    assert log.complaint.startswith(complaint)
+    assert (bool(log.complaint), log.has_lost) == (bool(complaint), has_lost)
 
 
-def test_langsmiths_complaint_is_one_line_without_keys(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_complaint_is_one_line_without_keys(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LANGSMITH_API_KEY", "the-key-for-langsmith")
     log = ClientLog()
-    told = "Failed to batch ingest runs: the-key-for-langsmith, sk-123456, http://me:pass@x\nAPI Key: lsv2"
-    log.handle(logging.makeLogRecord({"msg": told}))
-    assert log.why == "Failed to batch ingest runs: ***, ***, http://***@x"
+    message = "Failed to batch ingest runs: the-key-for-langsmith, sk-123456, http://me:pass@x\nAPI Key: lsv2"
+    log.handle(logging.makeLogRecord({"msg": message}))
+    assert log.complaint == "Failed to batch ingest runs: ***, ***, http://***@x"

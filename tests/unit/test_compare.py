@@ -1,4 +1,4 @@
-"""Comparing: what is read, what is asked, what it comes to; with the demo model."""
+"""The comparison with the demo model: its input, its calls, its files and its figures."""
 
 import json
 import re
@@ -15,28 +15,28 @@ from rich.cells import cell_len
 from rich.console import Console
 from typer.testing import CliRunner
 
-from sot_graph import DemoChatModel, cli_compare, create_sot_graph
-from sot_graph.cli import app
-from sot_graph.console import terminal
+from sot_graph import DemoChatModel, create_sot_graph
+from sot_graph.cli import app, tables, terminal
+from sot_graph.cli import compare as compare_command
 from sot_graph.evaluation.answers import answers_html
 from sot_graph.evaluation.compare import (
     Answer,
     Comparison,
     Question,
-    ask,
+    append_result,
+    compact_results,
     compare,
-    is_answered,
-    leave_newest,
+    is_complete,
     plain_graph,
     read_questions,
     read_results,
-    write_result,
+    timed_answer,
 )
 from sot_graph.evaluation.judge import ASPECTS, Verdict
 from sot_graph.evaluation.plot import summary_svg
 from sot_graph.evaluation.summary import (
     Prices,
-    fitting,
+    fit_tables,
     markdown,
     notes,
     problems,
@@ -45,7 +45,7 @@ from sot_graph.evaluation.summary import (
     time_rows,
     verdict_rows,
 )
-from sot_graph.expand import YOUR_POINT
+from sot_graph.prompts import YOUR_POINT
 
 QUICK = DemoChatModel(first_token=0, tokens_per_second=0)
 PACED = DemoChatModel._paced  # noqa: SLF001 - the way in for a fault
@@ -53,7 +53,7 @@ QUESTIONS = ["How do bees find their way home?", "What should a small town do ag
 
 
 @pytest.fixture(autouse=True)
-def _no_model_and_no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+def _quick_demo_model(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("SOT_MODEL", "OPENAI_API_KEY"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(terminal, "DemoChatModel", lambda: QUICK)
@@ -87,11 +87,11 @@ def answer(seconds: float, **more: Any) -> Answer:
 def result(
     plain: Answer, sot: Answer, category: str | None = None, outcome: str | None = None, judge: str = "j"
 ) -> Comparison:
-    verdicts = {judge: said(judge, outcome)} if outcome else {}
+    verdicts = {judge: verdict_of(judge, outcome)} if outcome else {}
     return Comparison(question="?", category=category, settings={}, plain=plain, sot=sot, verdicts=verdicts)
 
 
-def said(judge: str, outcome: str, error: str | None = None, turned: tuple[str, ...] = ()) -> Verdict:
+def verdict_of(judge: str, outcome: str, error: str | None = None, turned: tuple[str, ...] = ()) -> Verdict:
     outcomes = dict.fromkeys(ASPECTS, outcome)
     return Verdict(judge=judge, outcomes=outcomes, turned=[*turned], reasons=["Because.", "So."], error=error)
 
@@ -102,31 +102,31 @@ def summary_in(folder: Path) -> Any:
 
 @pytest.mark.parametrize("at_once", [False, True])
 @pytest.mark.parametrize("sot_first", [False, True])
-async def test_both_ways_answer_the_same_question(*, at_once: bool, sot_first: bool) -> None:
+async def test_both_graphs_answer_the_same_question(*, at_once: bool, sot_first: bool) -> None:
     graph = create_sot_graph(QUICK)
     question = Question(question=QUESTIONS[0], category="insects")
-    told = await compare(question, plain_graph(QUICK), graph, settings={"a": 1}, at_once=at_once, sot_first=sot_first)
-    assert is_answered(told)
-    assert told["plain"]["text"] == QUICK.invoke(QUESTIONS[0]).text
-    assert told["sot"]["text"] == graph.invoke({"question": QUESTIONS[0]})["answer"]
-    assert (told["plain"]["calls"], told["sot"]["calls"]) == (1, told["sot"]["points"] + 1)
-    assert told["plain"]["text"].count("\n\n") == told["sot"]["text"].count("\n\n"), "answers of the same length"
-    for way in (told["plain"], told["sot"]):
-        assert way["usage"]
-        assert way["first_text_seconds"] is not None
-        assert way["first_text_seconds"] <= way["seconds"]
-    assert (told["question"], told["category"], told["settings"]) == (QUESTIONS[0], "insects", {"a": 1})
+    found = await compare(question, plain_graph(QUICK), graph, settings={"a": 1}, at_once=at_once, sot_first=sot_first)
+    assert is_complete(found)
+    assert found["plain"]["text"] == QUICK.invoke(QUESTIONS[0]).text
+    assert found["sot"]["text"] == graph.invoke({"question": QUESTIONS[0]})["answer"]
+    assert (found["plain"]["calls"], found["sot"]["calls"]) == (1, found["sot"]["points"] + 1)
+    assert found["plain"]["text"].count("\n\n") == found["sot"]["text"].count("\n\n"), "answers of the same length"
+    for each in (found["plain"], found["sot"]):
+        assert each["usage"]
+        assert each["first_text_seconds"] is not None
+        assert each["first_text_seconds"] <= each["seconds"]
+    assert (found["question"], found["category"], found["settings"]) == (QUESTIONS[0], "insects", {"a": 1})
 
 
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
-        ("", "there is no question in it"),
-        ('{"question": "a"}\nnonsense', "line 2 is no JSON"),
+        ("", "it contains no question"),
+        ('{"question": "a"}\nnonsense', "line 2 is not JSON"),
         ('{"question": " "}', 'line 1 must be an object with a text as "question"'),
         ('["a"]', "line 1 must be"),
         ('\n{"text": "a"}', "line 2 must be"),
-        ("[" * 200_000, "line 1 is no JSON"),
+        ("[" * 200_000, "line 1 is not JSON"),
     ],
 )
 def test_a_file_that_cannot_be_read_is_refused(tmp_path: Path, text: str, problem: str) -> None:
@@ -139,7 +139,7 @@ def test_a_file_that_cannot_be_read_is_refused(tmp_path: Path, text: str, proble
 
 
 def test_any_file_of_json_lines_can_be_read(tmp_path: Path) -> None:
-    """With a mark at its beginning, ends of lines as on Windows, and line separators within a text."""
+    """With a byte order mark, Windows line ends, and line separators within a text."""
     path = tmp_path / "questions.jsonl"
     path.write_bytes('\ufeff{"question": "What is a\u2028line?", "category": "all"}\r\n'.encode())
     done = run("--file", path, "--output", tmp_path / "out")
@@ -151,7 +151,7 @@ def test_any_file_of_json_lines_can_be_read(tmp_path: Path) -> None:
     assert list(json.loads((tmp_path / "out" / "summary.json").read_text())["categories"]) == ["new"]
 
 
-def test_a_question_that_comes_twice_is_asked_once_and_keeps_its_category() -> None:
+def test_a_repeated_question_counts_once_and_keeps_its_category() -> None:
     lines = ['{"question": "a", "category": 1}', "", '{"question": "a"}', '{"question": "b", "id": 3}']
     assert read_questions(lines) == [{"question": "a", "category": "1"}, {"question": "b", "category": None}]
 
@@ -159,9 +159,9 @@ def test_a_question_that_comes_twice_is_asked_once_and_keeps_its_category() -> N
 @pytest.mark.parametrize(
     ("arguments", "problem"),
     [
-        ([], "what is the question?"),
-        (["Why?", "--file", "f"], "what is the question?"),
-        ([" "], "the question is blank"),
+        ([], "give one question"),
+        (["Why?", "--file", "f"], "give one question"),
+        ([" "], "the question is empty"),
         (["--file", "nowhere.jsonl"], "--file nowhere.jsonl cannot be read"),
         (["Why?", "--price-in", "1"], "both prices"),
         (["Why?", "--price-cached", "1"], "both prices"),
@@ -172,7 +172,7 @@ def test_a_question_that_comes_twice_is_asked_once_and_keeps_its_category() -> N
         (["Why?", "--output", __file__], "cannot be used"),
     ],
 )
-def test_wrong_use_is_one_line_and_asks_no_model(
+def test_a_usage_error_is_one_line_and_makes_no_call(
     monkeypatch: pytest.MonkeyPatch, arguments: list[str], problem: str
 ) -> None:
     monkeypatch.setattr(DemoChatModel, "_astream", None)
@@ -186,7 +186,7 @@ def test_one_question_shows_both_answers_and_the_figures() -> None:
     assert done.exit_code == 0, done.stderr
     assert done.stdout.startswith(QUESTIONS[0])
     assert "one plain call" in done.stdout
-    assert "by an outline" in done.stdout
+    assert "Skeleton-of-Thought" in done.stdout
     assert "speed-up" in done.stdout
     assert "cost" in done.stdout
     assert "judge, SoT first: This is the demo model" in done.stdout
@@ -195,7 +195,7 @@ def test_one_question_shows_both_answers_and_the_figures() -> None:
     assert words.count("“The idea behind bees”") == 2
 
 
-def test_a_file_makes_results_and_a_summary_by_category(file: Path, tmp_path: Path) -> None:
+def test_a_file_of_questions_gives_results_and_a_summary_by_category(file: Path, tmp_path: Path) -> None:
     folder = tmp_path / "out"
     done = run("--file", file, "--judge", "demo", "--output", folder, "--concurrency", 2)
     assert done.exit_code == 0, done.stderr
@@ -213,68 +213,68 @@ def test_a_file_makes_results_and_a_summary_by_category(file: Path, tmp_path: Pa
     assert "| kind 1 | 1 |" in (folder / "summary.md").read_text()
     assert "kind 0" in done.stdout
     words = " ".join(done.stdout.split())
-    assert "1 of 3 answers of the graph are direct" in words
-    for told in (words, (folder / "summary.md").read_text()):
-        assert "Asked with: model demo, max_points 10, at_once False, lead False." in told
-        assert "Judge: demo, on the answers to 3 of 3 questions." in told
+    assert "1 of 3 SoT answers are direct" in words
+    for text in (words, (folder / "summary.md").read_text()):
+        assert "Settings: model demo, max_points 10, at_once False, lead False." in text
+        assert "Judge: demo, with verdicts on 3 of 3 questions." in text
     settings = {"model": "demo", "base_url": None, "max_points": 10, "at_once": False, "lead": False}
     assert summary["settings"] == settings
     assert (summary["judge"], summary["judged"], list(summary["turned"])) == ("demo", 3, list(ASPECTS))
 
 
-def test_one_question_more_does_not_push_the_others_out_of_the_summary(file: Path, tmp_path: Path) -> None:
+def test_one_more_question_keeps_the_others_in_the_summary(file: Path, tmp_path: Path) -> None:
     run("--file", file, "--output", tmp_path)
     done = run(QUESTIONS[0], "--output", tmp_path)
     assert done.exit_code == 0, done.stderr
     summary = summary_in(tmp_path)
     assert summary["all"]["questions"] == 3
-    assert summary["categories"]["kind 0"]["questions"] == 2, "also where it comes without its category"
+    assert summary["categories"]["kind 0"]["questions"] == 2, "also if it is repeated without its category"
     assert (tmp_path / "answers.html").read_text().count("<article>") == 3
     assert "one plain call" in done.stdout
     assert "kind 1" not in done.stdout
 
 
-def test_an_opening_can_be_compared_too(tmp_path: Path) -> None:
+def test_answers_with_a_lead_can_be_compared(tmp_path: Path) -> None:
     done = run(QUESTIONS[0], "--lead", "--output", tmp_path)
     assert done.exit_code == 0, done.stderr
-    (told,) = read_results(tmp_path / "results.jsonl").values()
-    assert (told["sot"]["calls"], told["settings"]["lead"]) == (told["sot"]["points"] + 2, True)
+    (found,) = read_results(tmp_path / "results.jsonl").values()
+    assert (found["sot"]["calls"], found["settings"]["lead"]) == (found["sot"]["points"] + 2, True)
     assert "lead True" in done.stdout
 
 
-def test_what_is_there_is_not_asked_again(file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The answers, when a judge comes later; the verdicts, when nothing is new."""
+def test_existing_results_are_not_computed_again(file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither the answers when a judge is added, nor the verdicts when nothing is new."""
     monkeypatch.chdir(tmp_path)
     assert run("--file", file).exit_code == 0
     path = tmp_path / "questions-comparison" / "results.jsonl"
     answers = path.read_text()
     path.write_text(answers + '{"question": "half a li')
-    asked = Listening.asked = []
-    monkeypatch.setattr(terminal, "DemoChatModel", lambda: Listening(first_token=0, tokens_per_second=0))
+    prompts = Recording.prompts = []
+    monkeypatch.setattr(terminal, "DemoChatModel", lambda: Recording(first_token=0, tokens_per_second=0))
 
     assert run("--file", file).exit_code == 0
-    assert (asked, path.read_text()) == ([], answers), "and half a line is gone"
+    assert (prompts, path.read_text()) == ([], answers), "and the incomplete line is removed"
 
     done = run("--file", file, "--judge", "demo")
     assert done.exit_code == 0, done.stderr
-    assert len(asked) == 6, "each question in both orders, and no answer"
+    assert len(prompts) == 6, "each question in both orders, and no answer"
     assert len(path.read_text().splitlines()) == len(read_results(path)) == 3
 
     assert run("--file", file, "--judge", "demo").exit_code == 0
-    assert len(asked) == 6
+    assert len(prompts) == 6
 
 
-class Listening(DemoChatModel):
-    """Tells what it is asked."""
+class Recording(DemoChatModel):
+    """Records its prompts."""
 
-    asked: ClassVar[list[str]] = []
+    prompts: ClassVar[list[str]] = []
 
-    def _paced(self, messages: Any, kwargs: Any) -> Any:
-        self.asked.append(messages[-1].text)
-        return super()._paced(messages, kwargs)
+    def _paced(self, messages: Any, *args: Any) -> Any:
+        self.prompts.append(messages[-1].text)
+        return super()._paced(messages, *args)
 
 
-def test_results_of_other_settings_are_not_mixed(file: Path, tmp_path: Path) -> None:
+def test_results_with_other_settings_are_not_mixed(file: Path, tmp_path: Path) -> None:
     folder = tmp_path / "out"
     run("--file", file, "--output", folder)
     done = run("--file", file, "--output", folder, "--max-points", 3)
@@ -287,67 +287,67 @@ def full(*_: Any) -> None:
     raise OSError(msg)
 
 
-def test_reading_takes_nothing_away_and_writing_begins_a_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A second process may be at work on the file."""
+def test_reading_keeps_the_file_and_appending_starts_a_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A second process may write to the file."""
     path = tmp_path / "results.jsonl"
     older, newer = result(answer(2.0), answer(1.0), "a"), result(answer(4.0), answer(1.0))
-    write_result(older, path)
+    append_result(older, path)
     with path.open("a") as file:
         file.write('{"question": "half a li')
     before = path.read_text()
     assert read_results(path) == {"?": older}
     assert path.read_text() == before
-    write_result(newer, path)
+    append_result(newer, path)
     assert path.read_text() == f"{before}\n{json.dumps(newer)}\n"
     with monkeypatch.context() as broken:
         broken.setattr(Path, "replace", full)
         with pytest.raises(OSError, match="full"):
-            leave_newest(path, [])
+            compact_results(path, [])
     assert path.read_text() == f"{before}\n{json.dumps(newer)}\n", "until the last step nothing is lost"
-    (told,) = leave_newest(path, [])
-    assert told == {**newer, "category": "a"}, "a category is kept"
-    assert path.read_text() == json.dumps(told) + "\n"
+    (left,) = compact_results(path, [])
+    assert left == {**newer, "category": "a"}, "a category is kept"
+    assert path.read_text() == json.dumps(left) + "\n"
     assert [each.name for each in tmp_path.iterdir()] == ["results.jsonl"]
 
 
-def test_results_stand_in_the_order_of_the_questions(tmp_path: Path) -> None:
-    """Whichever was answered first; those of another file before them."""
+def test_results_are_in_the_order_of_the_questions(tmp_path: Path) -> None:
+    """In whatever order they were answered; after the results of another file."""
     path = tmp_path / "results.jsonl"
     for question in ("c", "b", "other", "a"):
-        write_result({**result(answer(2.0), answer(1.0)), "question": question}, path)
-    told = leave_newest(path, [Question(question=each, category=None) for each in "abc"])
-    assert [each["question"] for each in told] == list(read_results(path)) == ["other", "a", "b", "c"]
+        append_result({**result(answer(2.0), answer(1.0)), "question": question}, path)
+    results = compact_results(path, [Question(question=each, category=None) for each in "abc"])
+    assert [each["question"] for each in results] == list(read_results(path)) == ["other", "a", "b", "c"]
 
 
-@pytest.mark.parametrize("line", ["nonsense", "[]", '{"question": "of another make"}'])
-def test_a_file_of_something_else_is_not_written_to(file: Path, tmp_path: Path, line: str) -> None:
+@pytest.mark.parametrize("line", ["nonsense", "[]", '{"question": "in another format"}'])
+def test_a_file_that_has_no_results_is_not_changed(file: Path, tmp_path: Path, line: str) -> None:
     path = tmp_path / "out" / "results.jsonl"
     path.parent.mkdir()
     path.write_text(f"{line}\n")
     done = run("--file", file, "--output", path.parent)
     assert done.exit_code == 2
-    assert f"line 1 of {path} is no result" in " ".join(done.stderr.split())
+    assert f"line 1 of {path} is not a comparison result" in " ".join(done.stderr.split())
     assert path.read_text() == f"{line}\n"
 
 
-def test_texts_that_nobody_can_store_are_stored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(DemoChatModel, "_paced", odd_pieces)
+def test_texts_with_lone_surrogates_are_stored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(DemoChatModel, "_paced", odd_chunks)
     path = tmp_path / "questions.jsonl"
     path.write_text('{"question": "What is \\ud800?", "category": "\\udfff"}')
-    for asked in (["--file", path], ["What is \udc80?"]):
+    for arguments in (["--file", path], ["What is \udc80?"]):
         for _ in range(2):
-            done = run(*asked, "--output", tmp_path / "out")
+            done = run(*arguments, "--output", tmp_path / "out")
             assert done.exit_code == 0, done.stderr
-    (told,) = read_results(tmp_path / "out" / "results.jsonl").values()
-    assert told["plain"]["text"] == "odd \ufffd text"
-    assert told["question"] == "What is \ufffd?"
+    (found,) = read_results(tmp_path / "out" / "results.jsonl").values()
+    assert found["plain"]["text"] == "odd \ufffd text"
+    assert found["question"] == "What is \ufffd?"
 
 
-def odd_pieces(*_: Any) -> Any:
+def odd_chunks(*_: Any) -> Any:
     yield 0.0, ChatGenerationChunk(message=AIMessageChunk(content="odd \ud800 text"))
 
 
-def test_speed_up_is_of_each_question_and_failures_are_left_out() -> None:
+def test_speed_up_is_computed_per_question_without_failures() -> None:
     results = [
         result(answer(4.0), answer(2.0), "a"),
         result(answer(9.0), answer(3.0), "a"),
@@ -374,20 +374,23 @@ def test_verdicts_are_counted_with_their_intervals() -> None:
     assert verdict_rows(summary)[1] == ["overall", "50% (24% to 76%)", "30% (11% to 60%)", "20% (6% to 51%)", "0"]
 
 
-def test_how_much_the_verdicts_rest_on_is_told() -> None:
+def test_the_summary_says_how_many_questions_were_judged() -> None:
     results = [result(answer(2.0), answer(1.0)) for _ in range(4)]
-    for each, verdict in zip(
-        results, [said("j", "tie", turned=("overall", "depth")), said("j", "tie"), said("j", "", "lost")], strict=False
-    ):
+    verdicts = [
+        verdict_of("j", "tie", turned=("overall", "depth")),
+        verdict_of("j", "tie"),
+        verdict_of("j", "", "lost"),
+    ]
+    for each, verdict in zip(results, verdicts, strict=False):
         each["verdicts"]["j"] = verdict
     summary = summarize_comparisons(results)
     assert (summary["judge"], summary["judged"]) == ("j", 2)
     assert summary["turned"] == {**dict.fromkeys(ASPECTS, 0), "overall": 1, "depth": 1}
-    assert "Judge: j, on the answers to 2 of 4 questions." in notes(summary)
+    assert "Judge: j, with verdicts on 2 of 4 questions." in notes(summary)
     assert [row[-1] for row in verdict_rows(summary)] == ["turned", "1", "0", "0", "0", "0", "1"]
 
 
-def test_what_a_cache_gave_has_a_price_of_its_own() -> None:
+def test_cached_tokens_have_their_own_price() -> None:
     read = {**usage(), "input_token_details": {"cache_read": 60}}
     costs = [
         Prices(10.0, 100.0, cached).cost(each)  # type: ignore[arg-type]
@@ -395,41 +398,41 @@ def test_what_a_cache_gave_has_a_price_of_its_own() -> None:
         for cached in (None, 1.0)
     ]
     assert costs == [0.021, 0.021, 0.021, (40 * 10 + 60 * 1 + 200 * 100) / 1e6]
-    assert cli_compare._prices(10.0, 100.0, 1.0) == Prices(10.0, 100.0, 1.0)  # noqa: SLF001 - no demo has a cache
+    assert compare_command._prices(10.0, 100.0, 1.0) == Prices(10.0, 100.0, 1.0)  # noqa: SLF001 - the demo has no cache
 
 
-async def test_an_answer_with_points_missing_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_an_answer_with_missing_points_is_incomplete(monkeypatch: pytest.MonkeyPatch) -> None:
     refuse(monkeypatch, f"{YOUR_POINT} 2: ", f"{YOUR_POINT} 3: ")
-    told = await ask(create_sot_graph(QUICK, on_error="keep"), QUESTIONS[0])
-    assert told["error"] == f"2 of {told['points']} points could not be written: ValueError: wrong key\nat all"
-    assert told["text"]
-    assert not is_answered(result(answer(1.0), told))
-    assert problems([result(answer(1.0), told)], None)[0].startswith(
-        f"'?', by an outline: 2 of {told['points']} points"
+    found = await timed_answer(create_sot_graph(QUICK, on_error="keep"), QUESTIONS[0])
+    assert found["error"] == f"2 of {found['points']} points could not be written: ValueError: wrong key\nat all"
+    assert found["text"]
+    assert not is_complete(result(answer(1.0), found))
+    assert problems([result(answer(1.0), found)], None)[0].startswith(
+        f"'?', Skeleton-of-Thought: 2 of {found['points']} points"
     )
 
 
-def test_a_problem_is_one_line_whatever_the_error() -> None:
+def test_a_problem_is_one_line_for_any_error() -> None:
     each = result(answer(1.0, error="ValidationError: 2 errors\n  depth\n\x1b[2J" + "more " * 999), answer(1.0))
     each["question"] = "Why\nis it so? " * 20
-    (told,) = problems([each], None)
-    assert "one plain call: ValidationError: 2 errors depth [2Jmore" in told
-    assert "\n" not in told
-    assert len(told) < 300
+    (line,) = problems([each], None)
+    assert "one plain call: ValidationError: 2 errors depth [2Jmore" in line
+    assert "\n" not in line
+    assert len(line) < 300
 
 
-def test_a_category_is_no_markup_in_the_summary() -> None:
+def test_markup_in_a_category_is_escaped_in_the_summary() -> None:
     names = ["<img src=x onerror=alert(1)>", "a|b\nc", "\u202eturned"]
     results = [result(answer(2.0), answer(1.0), name, "win", "<i>j</i>") for name in names]
-    told = markdown(summarize_comparisons(results))
-    assert "Judge: &lt;i&gt;j&lt;/i&gt;, on" in told
-    assert "| &lt;img src=x onerror=alert(1)&gt; | 1 |" in told
-    assert "| a\\|b c | 1 |" in told
-    assert "| turned | 1 |" in told
+    text = markdown(summarize_comparisons(results))
+    assert "Judge: &lt;i&gt;j&lt;/i&gt;, with" in text
+    assert "| &lt;img src=x onerror=alert(1)&gt; | 1 |" in text
+    assert "| a\\|b c | 1 |" in text
+    assert "| turned | 1 |" in text
 
 
 class Page(HTMLParser):
-    """What a browser makes of a page: its tags, and its texts by class."""
+    """The tags and texts of an HTML page."""
 
     def __init__(self, page: str) -> None:
         super().__init__()
@@ -445,23 +448,23 @@ class Page(HTMLParser):
         self.texts.append(data)
 
 
-def test_the_answers_are_a_page_to_read() -> None:
+def test_the_answers_are_a_readable_page() -> None:
     odd = "  1. <script>alert(1)</script>\n\n\tit & </div> \x1b\ud800 睡眠"
-    verdict = said("j at <b>", "tie", turned=("depth",))
+    verdict = verdict_of("j at <b>", "tie", turned=("depth",))
     one, other = result(answer(2.0, text=odd), answer(1.0), "<i>kind</i>"), result(answer(1.0, error="lost"), answer(1))
     one["question"] = "Why <a>\nthen?"
-    one["verdicts"] = {"j": verdict, "k": said("k", "win")}
+    one["verdicts"] = {"j": verdict, "k": verdict_of("k", "win")}
     page = answers_html([one, other], "j")
     page.encode("utf-8")
-    told = Page(page)
-    assert not {"script", "i", "a"} & set(told.tags)
-    assert (told.tags.count("article"), told.tags.count("li")) == (2, len(ASPECTS))
+    parsed = Page(page)
+    assert not {"script", "i", "a"} & set(parsed.tags)
+    assert (parsed.tags.count("article"), parsed.tags.count("li")) == (2, len(ASPECTS))
     for text in (odd.replace("\x1b\ud800", ""), "Why <a>\nthen?", "<i>kind</i>", "lost", "SoT first: Because."):
-        assert text in told.texts
+        assert text in parsed.texts
     assert "2.0 s · first text after 0.5 s" in page
-    words = " ".join("".join(told.texts).split())
+    words = " ".join("".join(parsed.texts).split())
     assert "depth tie (turned with the order)" in words
-    assert "overall win" not in words, "another judge's"
+    assert "overall win" not in words, "the verdict of another judge"
     assert all(
         each in page
         for each in ("prefers-color-scheme: dark", "pre-wrap", "max-width: 45rem", "viewport", 'dir="auto"')
@@ -469,7 +472,7 @@ def test_the_answers_are_a_page_to_read() -> None:
     assert "<article>" not in answers_html([])
 
 
-def test_files_come_first_and_figures_in_any_encoding(
+def test_files_are_written_before_the_figures_are_printed(
     file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     done = CliRunner(charset="cp1252").invoke(app, ["compare", "--file", str(file), "--output", str(tmp_path)])
@@ -479,20 +482,20 @@ def test_files_come_first_and_figures_in_any_encoding(
     def broken(_: str) -> None:
         raise BrokenPipeError(32, "Broken pipe")
 
-    monkeypatch.setattr(cli_compare, "write", broken)
+    monkeypatch.setattr(tables, "write", broken)
     done = run("--file", file, "--output", tmp_path / "out")
     assert done.exit_code == 1
     assert done.stderr.splitlines()[-1].startswith("sot-graph: standard output could not be written: BrokenPipeError")
     assert summary_in(tmp_path / "out")["all"]["questions"] == 3
 
 
-def test_a_judge_of_a_server_is_told_from_another_of_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cli_compare, "choose_model", lambda *_: QUICK)
-    for place in ("a", "b"):
-        done = run(QUESTIONS[0], "--judge", "j", "--judge-url", f"http://me:top-secret-1@{place}", "--output", tmp_path)
+def test_judges_with_the_same_name_on_two_servers_are_distinct(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(compare_command, "choose_model", lambda *_: QUICK)
+    for host in ("a", "b"):
+        done = run(QUESTIONS[0], "--judge", "j", "--judge-url", f"http://me:top-secret-1@{host}", "--output", tmp_path)
         assert done.exit_code == 0, done.stderr
-    (told,) = read_results(tmp_path / "results.jsonl").values()
-    assert list(told["verdicts"]) == ["j at http://***@a", "j at http://***@b"]
+    (found,) = read_results(tmp_path / "results.jsonl").values()
+    assert list(found["verdicts"]) == ["j at http://***@a", "j at http://***@b"]
     assert summary_in(tmp_path)["judge"] == "j at http://***@b"
 
 
@@ -503,39 +506,37 @@ def nine_questions(folder: Path) -> Path:
 
 
 def refuse(monkeypatch: pytest.MonkeyPatch, *parts: str) -> None:
-    """Have the demo fail where its prompt has one of these parts."""
+    """Let the demo fail if its prompt contains one of these parts."""
 
-    def paced(model: DemoChatModel, messages: Any, kwargs: Any) -> Any:
+    def paced(model: DemoChatModel, messages: Any, *args: Any) -> Any:
         if any(part in messages[-1].text for part in parts):
             msg = "wrong key\nat all"
             raise ValueError(msg)
-        return PACED(model, messages, kwargs)
+        return PACED(model, messages, *args)
 
     monkeypatch.setattr(DemoChatModel, "_paced", paced)
 
 
 @pytest.mark.parametrize("concurrency", [1, 2])
-def test_where_nobody_answers_not_everything_is_asked(
+def test_the_run_stops_after_three_questions_without_an_answer(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, concurrency: int
 ) -> None:
     refuse(monkeypatch, "Why")
     arguments = ("--file", nine_questions(tmp_path), "--output", tmp_path, "--concurrency", concurrency)
     done = run(*arguments)
     assert done.exit_code == 1
-    told = done.stderr.splitlines()[-1]
-    assert told.startswith("sot-graph: stopped, because 3 questions in a row got no answer ('Why ")
-    assert "ValueError: wrong key at all). Mend that;" in told
+    line = done.stderr.splitlines()[-1]
+    assert line.startswith("sot-graph: stopped: 3 questions in a row got no answer ('Why ")
+    assert "ValueError: wrong key at all). Fix the cause, then run the same command to resume." in line
     left = 9 - summary_in(tmp_path)["questions"]
     assert 9 - 3 - (concurrency - 1) <= left <= 6
-    assert f"goes on with the {left} that are left" in told
+    assert line.endswith(f"Questions left: {left}.")
     refuse(monkeypatch)
     assert run(*arguments).exit_code == 0
     assert summary_in(tmp_path)["all"]["questions"] == 9
 
 
-def test_questions_that_always_fail_do_not_keep_the_others_from_being_asked(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_questions_that_always_fail_run_after_the_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     refuse(monkeypatch, "Why 0", "Why 1", "Why 2", "Why 4")
     for answered in (None, 5):
         done = run("--file", nine_questions(tmp_path), "--output", tmp_path)
@@ -544,41 +545,41 @@ def test_questions_that_always_fail_do_not_keep_the_others_from_being_asked(
         assert (group and group["questions"]) == answered
 
 
-def test_failures_between_answers_end_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_failures_between_answers_do_not_stop_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     refuse(monkeypatch, "Why 1", "Why 2", "Why 4", "Why 5", "Why 8")
     done = run("--file", nine_questions(tmp_path), "--output", tmp_path)
     assert done.exit_code == 1
     *_, third, more = done.stderr.splitlines()
     assert third == "'Why 2?', one plain call: ValueError: wrong key at all"
-    assert more == "and 7 more, which are in the results."
+    assert more == "and 7 more; see the results."
     assert summary_in(tmp_path)["all"]["questions"] == 4
 
 
 def test_verdicts_of_two_judges_are_not_mixed() -> None:
     both = result(answer(2.0), answer(1.0), None, "win", "a")
-    both["verdicts"]["b"] = said("b", "lose")
+    both["verdicts"]["b"] = verdict_of("b", "lose")
     failed = result(answer(2.0), answer(1.0), None, "win", "a")
-    failed["verdicts"]["a"] = said("a", "win", error="lost")
+    failed["verdicts"]["a"] = verdict_of("a", "win", error="lost")
     wins = [
         summarize_comparisons([both, failed], judge=judge)["verdicts"]["overall"]["win"]["count"]
         for judge in ("a", "b")
     ]
     assert wins == [1, 0]
-    assert summarize_comparisons([both])["verdicts"] == {}, "whose?"
+    assert summarize_comparisons([both])["verdicts"] == {}, "no judge is chosen"
     assert summarize_comparisons([failed])["verdicts"] == {}
 
 
-def test_what_cannot_be_written_is_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_answers_that_cannot_be_written_are_printed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "results.jsonl").symlink_to("/dev/full")
     monkeypatch.setattr(Path, "read_bytes", lambda _: b"")
     done = run(QUESTIONS[0], "--output", tmp_path)
     assert done.exit_code == 1
     assert "the results could not be written" in done.stderr
-    assert "by an outline" in done.stdout
+    assert "Skeleton-of-Thought" in done.stdout
 
 
 def test_no_key_is_in_the_results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cli_compare, "choose_model", lambda *_: QUICK)
+    monkeypatch.setattr(compare_command, "choose_model", lambda *_: QUICK)
     done = run(QUESTIONS[0], "--model", "m", "--base-url", "http://me:top-secret-1@localhost", "--output", tmp_path)
     assert done.exit_code == 0, done.stderr
     assert "top-secret-1" not in (tmp_path / "results.jsonl").read_text() + done.stdout + done.stderr
@@ -588,7 +589,7 @@ NAMES = ["counterfactual", "a\nname " * 10, "睡眠" * 40, "<b>|</b>\u202e", Non
 
 
 def many() -> dict[str, Any]:
-    """A summary of figures as they come from real models."""
+    """A summary with the figures of real models."""
     usages = [{"input_tokens": i * 1000, "output_tokens": 140, "total_tokens": i * 1000 + 140} for i in (1, 10)]
     results = [
         result(
@@ -600,42 +601,42 @@ def many() -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(("columns", "quartiles"), [(60, False), (80, False), (200, True)])
-def test_figures_are_never_cut_off(
+def test_figures_are_never_cut(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], columns: int, *, quartiles: bool
 ) -> None:
     console = Console(file=StringIO(), force_terminal=True, width=columns, color_system=None)
-    monkeypatch.setattr(cli_compare, "Console", lambda **_: console)
+    monkeypatch.setattr(tables, "Console", lambda **_: console)
     summary = many()
-    cli_compare._print([], summary)  # noqa: SLF001 - a terminal of a width that is known
+    tables.print_comparison([], summary)
     lines = capsys.readouterr().out.splitlines()
     assert max(map(cell_len, lines)) <= columns
-    told = "\n".join(lines)
+    printed = "\n".join(lines)
     rows = [*time_rows(summary, quartiles=quartiles)[1:], *verdict_rows(summary, intervals=quartiles)]
     for cell in (cell for row in rows for cell in row[1:]):
-        assert cell in told
-    assert "1,140 → 10,140" in told
-    assert bool(re.search(r"\d \(\d+\.\d-\d+\.\d\)", told)) == quartiles
+        assert cell in printed
+    assert "1,140 → 10,140" in printed
+    assert bool(re.search(r"\d \(\d+\.\d-\d+\.\d\)", printed)) == quartiles
     assert len([line for line in lines if line.startswith("counterfa")]) == (1 if quartiles else 2)
 
 
-def test_as_many_tables_as_are_needed_show_each_figure_once() -> None:
+def test_split_tables_show_each_figure_once() -> None:
     rows = time_rows(many(), quartiles=False)
     for width in range(40, 200):
-        tables = fitting([rows], width)
+        tables = fit_tables([rows], width)
         assert [cell for table in tables for cell in table[1][1:]] == rows[1][1:]
         assert {len(table) for table in tables} == {len(rows)}
 
 
-def test_a_question_shows_its_figures_whole_on_any_terminal(
+def test_the_figures_of_one_question_are_never_cut(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     console = Console(file=StringIO(), force_terminal=True, width=80, color_system=None)
-    monkeypatch.setattr(cli_compare, "Console", lambda **_: console)
+    monkeypatch.setattr(tables, "Console", lambda **_: console)
     each = result(answer(123.4), answer(10.3, error="lost", usage={**usage(), "total_tokens": 12_190}))
-    cli_compare._print([each], summarize_comparisons([each]))  # noqa: SLF001 - the same
-    told = capsys.readouterr().out
-    assert "lost" in told
-    words = " ".join(re.sub("[│╭╮╰╯─]", " ", told).split())
+    tables.print_comparison([each], summarize_comparisons([each]))
+    printed = capsys.readouterr().out
+    assert "lost" in printed
+    words = " ".join(re.sub("[│╭╮╰╯─]", " ", printed).split())
     assert all(figure in words for figure in ("123.4 s", "300 tokens", "12,190", "4 characters"))
 
 
@@ -643,7 +644,7 @@ def usage() -> dict[str, int]:
     return {"input_tokens": 100, "output_tokens": 200, "total_tokens": 300}
 
 
-def test_what_nobody_told_is_not_counted() -> None:
+def test_unknown_figures_are_not_counted() -> None:
     unknown = answer(1.0, usage=None, first_text_seconds=None)
     summary = summarize_comparisons([result(unknown, unknown)], Prices(1, 1))
     assert summary["all"]["sot"]["tokens"] is None
@@ -654,7 +655,7 @@ def test_what_nobody_told_is_not_counted() -> None:
 
 
 @pytest.mark.parametrize("judged", [False, True])
-def test_the_plot_is_well_formed_and_stays_within_its_frame(*, judged: bool) -> None:
+def test_the_plot_is_well_formed_and_within_its_frame(*, judged: bool) -> None:
     names = ["a", "<b>&\x07\ud800" * 9, "睡眠" * 40, None]
     results = [result(answer(i + 1.0), answer(1.0), name, "win" if judged else None) for i, name in enumerate(names)]
     root = ET.fromstring(summary_svg(summarize_comparisons(results)).encode("utf-8"))
@@ -668,7 +669,7 @@ def test_the_plot_is_well_formed_and_stays_within_its_frame(*, judged: bool) -> 
             assert 0 <= float(each.get(key, 0)) <= most
 
 
-def test_nothing_is_drawn_of_nothing() -> None:
+def test_a_summary_without_answers_is_drawn() -> None:
     summary = summarize_comparisons([result(answer(1.0, error="lost"), answer(1.0))])
     assert "1 of 1 questions failed" in markdown(summary)
     ET.fromstring(summary_svg(summary))

@@ -9,7 +9,7 @@ from langchain_core.tools import tool
 
 from sot_graph import DemoChatModel, SkeletonOfThoughtMiddleware, create_sot_graph, create_sot_tool
 from sot_graph.demo import demo_titles
-from sot_graph.skeleton import Outline
+from sot_graph.outline_reply import Outline
 
 QUICK = DemoChatModel(first_token=0, tokens_per_second=0)
 QUESTION = "How can I improve my time management skills?"
@@ -50,10 +50,10 @@ async def test_no_question_is_too_odd(question: str) -> None:
 async def test_it_streams_and_takes_its_time() -> None:
     model = DemoChatModel(first_token=0.1, tokens_per_second=200)
     began = time.monotonic()
-    pieces = [piece.text async for piece in model.astream("Hello")]
-    assert time.monotonic() - began >= 0.1 + (len(pieces) - 2) / 200
-    assert "".join(pieces) == "".join(piece.text for piece in QUICK.stream("Hello")) == QUICK.invoke("Hello").text
-    assert len(pieces) > 10
+    chunks = [chunk.text async for chunk in model.astream("Hello")]
+    assert time.monotonic() - began >= 0.1 + (len(chunks) - 2) / 200
+    assert "".join(chunks) == "".join(chunk.text for chunk in QUICK.stream("Hello")) == QUICK.invoke("Hello").text
+    assert len(chunks) > 10
 
 
 @tool

@@ -52,12 +52,12 @@ def test_python_stands_in_the_first_30_lines() -> None:
 
 def test_the_options_table_is_complete_and_right() -> None:
     table = README.split("## Options")[1].split("##")[0]
-    told = dict(re.findall(r"^\| `(\w+)` \| `(.+?)` \|", table, re.MULTILINE))
+    shown = dict(re.findall(r"^\| `(\w+)` \| `(.+?)` \|", table, re.MULTILINE))
     options = list(inspect.signature(create_sot_graph).parameters.values())[1:]
-    assert told == {option.name: repr(option.default).replace("'", '"') for option in options}
+    assert shown == {option.name: repr(option.default).replace("'", '"') for option in options}
 
 
-def test_every_option_is_told_in_the_docstring() -> None:
+def test_every_option_is_in_the_docstring() -> None:
     docstring = inspect.getdoc(create_sot_graph) or ""
     for option in inspect.signature(create_sot_graph).parameters:
         assert f"\n    {option}: " in docstring

@@ -9,7 +9,7 @@ from langchain_core.messages import AIMessage, HumanMessage, SystemMessage, Tool
 
 import sot_graph
 from sot_graph.middleware import without_calls
-from sot_graph.prompt import plain_conversation
+from sot_graph.prompts import without_tool_calls
 
 CALLS: list[Any] = [
     {"name": name, "args": {"topic": "sleep"}, "id": name, "type": "tool_call"} for name in ("one", "two")
@@ -46,8 +46,8 @@ def test_a_call_is_taken_out_wherever_a_provider_keeps_it(content: Any) -> None:
     assert without_calls(message, []) is message
 
 
-def told(messages: list[Any]) -> list[tuple[str, str]]:
-    return [(message.type, message.text) for message in plain_conversation(messages)]
+def shown(messages: list[Any]) -> list[tuple[str, str]]:
+    return [(message.type, message.text) for message in without_tool_calls(messages)]
 
 
 def test_tool_calls_and_results_become_one_text_of_the_assistant() -> None:
@@ -63,8 +63,8 @@ def test_tool_calls_and_results_become_one_text_of_the_assistant() -> None:
         '[The tool one({"topic": "sleep"}) gave:]\nBecause.\n\n'
         '[The tool two({"topic": "sleep"}) failed with:]\nNo idea.'
     )
-    assert told(messages) == [("system", "Be brief."), ("human", "Why?"), ("ai", text)]
-    after = told([*messages, AIMessage("So."), HumanMessage("And?")])
+    assert shown(messages) == [("system", "Be brief."), ("human", "Why?"), ("ai", text)]
+    after = shown([*messages, AIMessage("So."), HumanMessage("And?")])
     assert after == [("system", "Be brief."), ("human", "Why?"), ("ai", f"{text}\n\nSo."), ("human", "And?")]
 
 
@@ -74,15 +74,15 @@ def test_a_conversation_without_tools_stays_as_it_is() -> None:
         AIMessage([{"type": "text", "text": "Because."}]),
         HumanMessage("And?"),
     ]
-    assert all(a is b for a, b in zip(plain_conversation(messages), messages, strict=True))
-    assert plain_conversation([]) == []
+    assert all(a is b for a, b in zip(without_tool_calls(messages), messages, strict=True))
+    assert without_tool_calls([]) == []
 
 
-def test_results_whose_call_is_gone_are_told_too() -> None:
-    assert told([ToolMessage("Because.", tool_call_id="x")]) == [("ai", "[The tool call() gave:]\nBecause.")]
+def test_results_whose_call_is_gone_become_text_too() -> None:
+    assert shown([ToolMessage("Because.", tool_call_id="x")]) == [("ai", "[The tool call() gave:]\nBecause.")]
 
 
-def test_the_middleware_is_imported_only_when_it_is_asked_for() -> None:
+def test_the_middleware_is_imported_only_when_it_is_needed() -> None:
     code = (
         "import sys, sot_graph; print('langchain' in sys.modules); "
         "from sot_graph import SkeletonOfThoughtMiddleware; print('langchain.agents' in sys.modules)"
@@ -91,6 +91,6 @@ def test_the_middleware_is_imported_only_when_it_is_asked_for() -> None:
     assert done.stdout.split() == ["False", "True"]
 
 
-def test_what_does_not_exist_is_said_as_by_any_module() -> None:
+def test_a_missing_name_raises_as_in_any_module() -> None:
     with pytest.raises(AttributeError, match="module 'sot_graph' has no attribute 'nothing'"):
         _ = sot_graph.nothing  # type: ignore[attr-defined]

@@ -1,4 +1,4 @@
-"""Any text of a model in, clean titles out."""
+"""Clean titles are read from any text that a model may write."""
 
 import json
 import time
@@ -39,7 +39,7 @@ SURVIVORS = [
 ]
 
 text = st.text()
-# What outlines are made of, in any order.
+# Parts of outlines, in any order.
 marks = [
     *("1.", "2)", "(3)", "4、", "1.1", "Point 5:", "- ", "* ", "• ", "+ ", "– ", "#", "## ", "**", "*", "_", "__", "`"),  # noqa: RUF001 - as models write
     *("```", "~~~", "```python", "> ", "[", "](", ")", "{", "}", "]", '"', "\\", ":", ",", ".", "…", " ", "  ", "\t"),
@@ -57,7 +57,7 @@ phrases = (
     .map(" ".join)
     .filter(lambda title: clean_title(title) == title and any(map(str.isalpha, title)))
 )
-# "NONE" in front is how a model says that there is no outline.
+# A reply that begins with "NONE" has no outline.
 titles = (st.sampled_from(SURVIVORS) | phrases).filter(lambda title: not title.casefold().startswith("none"))
 outlines = st.lists(titles, min_size=2, max_size=12, unique_by=str.casefold)
 
@@ -93,7 +93,7 @@ outlines = st.lists(titles, min_size=2, max_size=12, unique_by=str.casefold)
         ("- A", ["A"]),
     ],
 )
-def test_a_list_is_read_whatever_its_marker(reply: str, expected: list[str]) -> None:
+def test_a_list_with_any_marker_is_read(reply: str, expected: list[str]) -> None:
     assert read_outline(reply) == expected
 
 
@@ -157,7 +157,7 @@ def test_sub_points_of_a_lone_item_are_ignored(reply: str) -> None:
         "1. A\n\n---\n\n2. B\n\n* * *",
     ],
 )
-def test_talk_around_a_list_is_ignored(reply: str) -> None:
+def test_text_around_a_list_is_ignored(reply: str) -> None:
     assert read_outline(reply) == ["A", "B"]
 
 
@@ -216,12 +216,12 @@ def test_json_is_read(reply: str) -> None:
         ('"], "more": tr', ["A", "Be"]),
         ('"], "more": {"a', ["A", "Be"]),
         ('"}, {"ti', ["A", "Be"]),
-        ("\\", ["A"]),  # where the escape is cut off, so is its title
+        ("\\", ["A"]),  # a title with a cut-off escape is dropped
         ("\\u00", ["A"]),
     ],
 )
 @pytest.mark.parametrize("fence", ["", "```json\n"])
-def test_json_that_is_cut_off_is_read_as_far_as_it_goes(fence: str, end: str, expected: list[str]) -> None:
+def test_json_that_is_cut_off_is_read_as_far_as_possible(fence: str, end: str, expected: list[str]) -> None:
     assert read_outline(f'{fence}{{"points": ["A", "Be{end}') == expected
 
 
@@ -287,13 +287,13 @@ def test_a_text_without_a_list_has_no_titles(reply: str) -> None:
         ("Section 3:", ""),
     ],
 )
-def test_a_title_is_stripped_of_what_is_no_text(title: str, expected: str) -> None:
+def test_numbering_and_markup_are_stripped_from_a_title(title: str, expected: str) -> None:
     assert clean_title(title) == expected
 
 
 @pytest.mark.parametrize("title", SURVIVORS)
 @pytest.mark.parametrize("form", ["{}", "1. {}", "- {}", "**{}**", "## {}", "1. **{}**: what it says", "**1. {}**"])
-def test_a_title_keeps_signs_and_numbers_of_its_own(form: str, title: str) -> None:
+def test_a_title_keeps_its_own_signs_and_numbers(form: str, title: str) -> None:
     assert clean_title(form.format(title)) == title
 
 
@@ -325,7 +325,7 @@ def is_control(char: str) -> bool:
 
 @settings(deadline=None, max_examples=400)
 @given(st.lists(anything))
-def test_clean_titles_stay_as_they_are(given_titles: list[str]) -> None:
+def test_clean_titles_do_not_change(given_titles: list[str]) -> None:
     cleaned = clean_titles(given_titles)
     assert clean_titles(cleaned) == cleaned
 
@@ -395,7 +395,7 @@ def test_an_outline_in_json_is_read_as_it_was_written(
 
 @settings(deadline=None, max_examples=100)
 @given(outline=outlines, data=st.data())
-def test_json_that_is_cut_off_anywhere_keeps_what_came_before(outline: list[str], data: st.DataObject) -> None:
+def test_json_that_is_cut_off_anywhere_keeps_the_titles_before(outline: list[str], data: st.DataObject) -> None:
     written = json.dumps({"points": outline}, ensure_ascii=False)
     end = data.draw(st.integers(0, len(written)))
     found = read_outline(written[:end])
@@ -452,5 +452,5 @@ def test_no_text_takes_long_to_read(unit: str) -> None:
         ('{"points": "1. Sleep\\n2. Light"}', ["Sleep", "Light"]),
     ],
 )
-def test_other_forms_that_small_models_have(text: str, titles: list[str]) -> None:
+def test_other_forms_of_small_models_are_read(text: str, titles: list[str]) -> None:
     assert read_outline(text) == titles

@@ -8,7 +8,7 @@ from langchain_core.messages.ai import UsageMetadata
 
 from sot_graph import ExpansionError, Point, ReplyError
 from sot_graph.state import merge_points
-from sot_graph.usage import Attempt, CallRecord, merge_calls, summarize, total_usage
+from sot_graph.usage import Attempt, Calls, merge_calls, summarize, total_usage
 
 
 def point(index: int, text: str = "Text.", error: str | None = None) -> Point:
@@ -46,83 +46,86 @@ def test_a_reply_error_survives_pickling() -> None:
     assert (str(again), again.is_retryable) == ("No text.", True)
 
 
-def tried(
+def attempt(
+    stage: str,
     began: float,
     seconds: float,
     *,
     waited: float = 0.0,
     queued: float = 0.0,
-    tokens: int | None = 5,
     failed: bool = False,
 ) -> Attempt:
-    usage = None
-    if tokens is not None:
-        usage = UsageMetadata(input_tokens=tokens, output_tokens=1, total_tokens=tokens + 1)
+    usage = None if failed else UsageMetadata(input_tokens=5, output_tokens=1, total_tokens=6)
     return Attempt(
+        stage=stage,
+        index=None,
         began=began,
-        waited=waited,
-        queued=queued,
-        first_token=None if failed else 0.25,
+        waiting_seconds=waited,
+        queued_seconds=queued,
+        first_token_seconds=None if failed else 0.25,
         seconds=seconds,
         requests=1,
         usage=usage,
         error="Timeout: late" if failed else None,
+        inner={},
     )
 
 
-CALLS: dict[str, CallRecord] = {
-    "skeleton": {"stage": "skeleton", "index": None, "attempts": [tried(100.0, 1.0)]},
-    "lead": {"stage": "lead", "index": None, "attempts": [tried(100.0, 0.5)]},
-    "expand 1": {"stage": "expand", "index": 1, "attempts": [tried(101.0, 2.0)]},
-    "expand 2": {
-        "stage": "expand",
-        "index": 2,
-        "attempts": [tried(101.0, 1.0, tokens=None, failed=True), tried(102.0, 2.0, waited=0.5)],
-    },
+def point_attempts(index: int, *attempts: Attempt) -> list[Attempt]:
+    return [{**each, "index": index} for each in attempts]
+
+
+CALLS: Calls = {
+    "skeleton": [attempt("skeleton", 100.0, 1.0)],
+    "lead": [attempt("lead", 100.0, 0.5)],
+    "expand 1": point_attempts(1, attempt("expand", 101.0, 2.0)),
+    "expand 2": point_attempts(
+        2, attempt("expand", 101.0, 1.0, failed=True), attempt("expand", 102.0, 2.0, waited=0.5)
+    ),
 }
 POINTS = [{"index": i, "title": f"Title {i}", "status": "written"} for i in (1, 2)]
 
 
 def test_the_figures_of_an_answer() -> None:
-    told = summarize(CALLS, POINTS)
-    assert told["calls"] == 5
-    assert told["seconds"] == 4.5, "what runs at the same time counts once, a pause between two attempts counts"
-    assert told["sequential_seconds"] == 6.5
-    assert told["critical_path_seconds"] == 1.0 + 3.5, "the outline and the slowest point, with its retry's pause"
-    assert told["speed_up"] == round(6.5 / 4.5, 2)
-    expand = told["stages"]["expand"]
+    shown = summarize(CALLS, POINTS)
+    assert shown["calls"] == 5
+    assert shown["seconds"] == 4.5, "what runs at the same time counts once, a pause between two attempts counts"
+    assert shown["sequential_seconds"] == 6.5
+    assert shown["critical_path_seconds"] == 1.0 + 3.5, "the outline and the slowest point, with its retry's pause"
+    assert shown["parallel_gain"] == round(6.5 / 4.5, 2)
+    expand = shown["stages"]["expand"]
     assert (expand["calls"], expand["waiting_seconds"], expand["first_token_seconds"]) == (3, 0.5, 0.25)
     assert expand["usage"] == {"input_tokens": 10, "output_tokens": 2, "total_tokens": 12}
-    first, second = told["points"]
+    first, second = shown["points"]
     assert (first["attempts"], first["seconds"], first["cached"]) == (1, 2.0, False)
     assert (second["attempts"], second["seconds"], second["first_token_seconds"]) == (2, 3.5, 1.75)
 
 
 def test_a_point_that_was_retried_after_a_pause_is_on_the_critical_path() -> None:
     """Its calls are shorter than another point's, but the answer waited for it."""
-    retried = [tried(101.0, 0.5, failed=True), tried(101.5, 0.5, waited=4.0)]
-    calls = {**CALLS, "expand 3": CallRecord(stage="expand", index=3, attempts=retried)}
-    told = summarize(calls)
-    assert {entry["index"] for entry in told["timeline"] if entry["is_critical"]} == {None, 3}
-    assert told["critical_path_seconds"] == 1.0 + 5.0
+    retried = [attempt("expand", 101.0, 0.5, failed=True), attempt("expand", 101.5, 0.5, waited=4.0)]
+    calls = {**CALLS, "expand 3": point_attempts(3, *retried)}
+    shown = summarize(calls)
+    assert {entry["index"] for entry in shown["timeline"] if entry["is_critical"]} == {None, 3}
+    assert shown["critical_path_seconds"] == 1.0 + 5.0
 
 
-def test_a_place_that_was_waited_for_is_not_on_the_critical_path() -> None:
+def test_the_queue_is_not_on_the_critical_path() -> None:
     """Nor is the time between a failed run and the one that went on with it."""
     begins = (101.0, 121.5, 90_000.0)
-    late = [tried(began, 0.5, waited=20.0, queued=20.0, failed=began < 90_000.0) for began in begins]
-    calls = {**CALLS, "expand 3": CallRecord(stage="expand", index=3, attempts=late)}
+    late = [attempt("expand", began, 0.5, waited=20.0, queued=20.0, failed=began < 90_000.0) for began in begins]
+    calls = {**CALLS, "expand 3": point_attempts(3, *late)}
     assert summarize(calls)["critical_path_seconds"] == 1.0 + 3.5
 
 
 def test_a_graph_that_wrote_a_point_counts_by_its_own_calls() -> None:
     """And by what else was done there: here by a second before that graph was asked."""
     inner = {"seconds": 4.0, "sequential_seconds": 9.0, "critical_path_seconds": 2.0}
-    whole: Attempt = {**tried(101.0, 5.0), "inner": inner}
-    calls = {"skeleton": CALLS["skeleton"], "expand 1": CallRecord(stage="expand", index=1, attempts=[whole])}
-    told = summarize(calls)
-    assert (told["sequential_seconds"], told["critical_path_seconds"]) == (1.0 + 10.0, 1.0 + 3.0)
-    assert told["seconds"] == 6.0
+    whole: Attempt = {**attempt("expand", 101.0, 5.0), "inner": inner}
+    calls = {"skeleton": CALLS["skeleton"], "expand 1": point_attempts(1, whole)}
+    shown = summarize(calls)
+    assert (shown["sequential_seconds"], shown["critical_path_seconds"]) == (1.0 + 10.0, 1.0 + 3.0)
+    assert shown["seconds"] == 6.0
 
 
 def test_the_timeline_has_each_attempt() -> None:
@@ -138,19 +141,19 @@ def test_the_timeline_has_each_attempt() -> None:
 
 
 def test_what_a_cache_answered_counts_nothing() -> None:
-    told = summarize(CALLS, POINTS, cached={"expand 2"})
-    assert (told["calls"], told["stages"]["expand"]["calls"]) == (3, 1)
-    assert [(point["calls"], point["cached"]) for point in told["points"]] == [(1, False), (0, True)]
+    shown = summarize(CALLS, POINTS, cached={"expand 2"})
+    assert (shown["calls"], shown["stages"]["expand"]["calls"]) == (3, 1)
+    assert [(point["calls"], point["cached"]) for point in shown["points"]] == [(1, False), (0, True)]
 
 
 def test_a_pause_between_two_runs_does_not_count() -> None:
-    resumed = CallRecord(stage="expand", index=2, attempts=[tried(90_000.0, 1.0)])  # the next day
+    resumed = point_attempts(2, attempt("expand", 90_000.0, 1.0))  # the next day
     calls = merge_calls(CALLS, {"expand 2": resumed})
-    assert len(calls["expand 2"]["attempts"]) == 3
+    assert len(calls["expand 2"]) == 3
     assert summarize(calls)["seconds"] == 4.5 + 1.0
 
 
-def test_nothing_was_asked() -> None:
-    told = summarize({})
-    assert (told["calls"], told["seconds"], told["speed_up"], told["timeline"]) == (0, 0.0, None, [])
+def test_without_calls_all_figures_are_zero() -> None:
+    shown = summarize({})
+    assert (shown["calls"], shown["seconds"], shown["parallel_gain"], shown["timeline"]) == (0, 0.0, None, [])
     assert total_usage([None]) is None

@@ -1,4 +1,4 @@
-"""An answer's timeline: well-formed whatever the texts, and true to the figures, as a picture and on a terminal."""
+"""The timeline of an answer, as a picture and on a terminal: well-formed for any text, and true to the figures."""
 
 import re
 from collections.abc import Collection, Sequence
@@ -11,10 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
-from sot_graph.console.drawing import DARK, LIGHT
-from sot_graph.console.picture import timeline_html, timeline_svg
-from sot_graph.console.timeline import duration, read_timeline, ticks, timeline_text
-from sot_graph.usage import Attempt, CallRecord, call_name, summarize
+from sot_graph.cli.picture import timeline_html, timeline_svg
+from sot_graph.cli.timeline import duration, read_timeline, timeline_text
+from sot_graph.evaluation.drawing import DARK, LIGHT, ticks
+from sot_graph.usage import Attempt, SotMetadata, call_name, summarize
 
 QUESTION = "How do bees find their way home?"
 SVG = "{http://www.w3.org/2000/svg}"
@@ -31,50 +31,60 @@ HOSTILE = [
 
 
 def attempt(began: float, seconds: float = 1.0, error: str | None = None, **more: Any) -> Attempt:
-    fields: Any = {"waited": 0.0, "first_token": 0.2, "requests": 1, "usage": None if error else tokens(1200, 30)}
-    made: Any = {"began": 1000 + began, "seconds": seconds, "error": error, **fields, **more}
-    return cast("Attempt", made)
+    fields: Any = {
+        "began": 1000 + began,
+        "waiting_seconds": 0.0,
+        "queued_seconds": 0.0,
+        "first_token_seconds": 0.2,
+        "seconds": seconds,
+        "requests": 1,
+        "usage": None if error else tokens(1200, 30),
+        "error": error,
+        "inner": {},
+        **more,
+    }
+    return cast("Attempt", fields)
 
 
 def tokens(into: int, out: int) -> dict[str, int]:
     return {"input_tokens": into, "output_tokens": out, "total_tokens": into + out}
 
 
-def call(stage: str, *attempts: Attempt, index: int | None = None) -> CallRecord:
-    return CallRecord(stage=stage, index=index, attempts=list(attempts))
+def call(stage: str, *attempts: Attempt, index: int | None = None) -> list[Attempt]:
+    return [{**each, "stage": stage, "index": index} for each in attempts]
 
 
-def told(
-    calls: list[CallRecord], titles: Sequence[str] = (), failed: Collection[int] = (), **more: Any
-) -> dict[str, Any]:
-    """What the message of an answer with these calls tells."""
+def sot_of(
+    calls: list[list[Attempt]], titles: Sequence[str] = (), failed: Collection[int] = (), **more: Any
+) -> SotMetadata:
+    """`response_metadata["sot"]` of an answer with these calls."""
     points = [
         {"index": index, "title": title, "status": "failed" if index in failed else "written"}
         for index, title in enumerate(titles, start=1)
     ]
-    return summarize({call_name(each["stage"], each["index"]): each for each in calls}, points, **more)
+    return summarize({call_name(each[0]["stage"], each[0]["index"]): each for each in calls}, points, **more)
 
 
-def answer(points: int, title: str = "Landmarks", **more: Any) -> dict[str, Any]:
-    """An answer of which each point takes a little longer than the one before."""
+def answer(points: int, title: str = "Landmarks", **more: Any) -> SotMetadata:
+    """An answer in which each point is a little slower than the one before."""
     calls = [call("expand", attempt(1, 1 + index / 10), index=index) for index in range(1, points + 1)]
-    return told([call("skeleton", attempt(0)), *calls], [title] * points, **more)
+    return sot_of([call("skeleton", attempt(0)), *calls], [title] * points, **more)
 
 
-def eventful() -> dict[str, Any]:
-    """Point 1 is retried, point 2 fails for good, point 3 is the slowest, point 4 came from a cache."""
+def eventful() -> SotMetadata:
+    """Point 1 is retried, point 2 fails in all attempts, point 3 is the slowest, point 4 is cached."""
     busy = "ReplyError: 503, the server is <busy>"
     calls = [
         call("skeleton", attempt(0)),
-        call("expand", attempt(1, 0.5, busy), attempt(1.5, waited=0.5), index=1),
+        call("expand", attempt(1, 0.5, busy), attempt(1.5, waiting_seconds=0.5), index=1),
         call("expand", attempt(1, 0.5, busy), attempt(1.5, 0.5, busy), index=2),
-        call("expand", attempt(1, 3, waited=0.3), index=3),
+        call("expand", attempt(1, 3, waiting_seconds=0.3, queued_seconds=0.3), index=3),
         call("expand", attempt(1), index=4),
     ]
-    return told(calls, ["One", "Two", "Three", "Four"], failed=[2], cached=["expand 4"])
+    return sot_of(calls, ["One", "Two", "Three", "Four"], failed=[2], cached=["expand 4"])
 
 
-def drawn(sot: dict[str, Any], question: str = QUESTION) -> ET.Element:
+def drawn(sot: SotMetadata, question: str = QUESTION) -> ET.Element:
     return ET.fromstring(timeline_svg(sot, question))
 
 
@@ -90,17 +100,19 @@ def texts(row: ET.Element) -> list[str]:
     return [text.text or "" for text in row.iter(f"{SVG}text")]
 
 
-# --- What is read ----------------------------------------------------------------------------------------
+# --- Reading -------------------------------------------------------------------------------------------
 
 
-def test_rows_stand_in_the_order_of_the_answer() -> None:
+def test_rows_are_in_the_order_of_the_answer() -> None:
     points = [call("expand", attempt(1), index=index) for index in (2, 1)]
-    sot = told([call("merge", attempt(2)), *points, call("lead", attempt(0)), call("skeleton", attempt(0))], ["A", "B"])
+    sot = sot_of(
+        [call("merge", attempt(2)), *points, call("lead", attempt(0)), call("skeleton", attempt(0))], ["A", "B"]
+    )
     assert [row.title for row in read_timeline(sot).rows] == ["skeleton", "lead", "A", "B", "merge"]
 
 
 def test_a_long_pause_is_cut_out() -> None:
-    sot = told([call("skeleton", attempt(0)), call("expand", attempt(300, 2), index=1)], ["A"])
+    sot = sot_of([call("skeleton", attempt(0)), call("expand", attempt(300, 2), index=1)], ["A"])
     run = read_timeline(sot)
     assert run.pauses == [(1.0, 299.0)]
     assert run.span == pytest.approx(3)
@@ -111,13 +123,13 @@ def test_a_long_pause_is_cut_out() -> None:
 
 
 def test_a_short_wait_is_no_pause() -> None:
-    sot = told([call("skeleton", attempt(0)), call("expand", attempt(1.9), index=1)], ["A"])
+    sot = sot_of([call("skeleton", attempt(0)), call("expand", attempt(1.9), index=1)], ["A"])
     assert read_timeline(sot).pauses == []
     assert not shapes(drawn(sot), "pause")
 
 
 def test_a_second_outline_after_a_remark_is_no_retry() -> None:
-    sot = told([call("skeleton", attempt(0), attempt(60))])
+    sot = sot_of([call("skeleton", attempt(0), attempt(60))])
     assert [each.kind for each in read_timeline(sot).rows[0].attempts] == ["call", "call"]
 
 
@@ -125,7 +137,7 @@ def test_a_second_outline_after_a_remark_is_no_retry() -> None:
     ("seconds", "words"),
     [(0.004, "0.00 s"), (1.234, "1.23 s"), (61, "61.0 s"), (119.96, "2 min 0 s"), (125, "2 min 5 s")],
 )
-def test_durations_are_told_for_people(seconds: float, words: str) -> None:
+def test_durations_are_readable(seconds: float, words: str) -> None:
     assert duration(seconds) == words
 
 
@@ -153,8 +165,8 @@ def test_each_point_has_a_row_within_the_picture(points: int) -> None:
         assert float(shape.get("x", 0)) + float(shape.get("width", 0)) <= width
 
 
-def test_no_text_runs_into_the_next() -> None:
-    sot = told(
+def test_no_text_overlaps_the_next() -> None:
+    sot = sot_of(
         [call("expand", attempt(0, 700, "E"), attempt(700, 700, usage=tokens(999_999, 99_999)), index=1)], ["wide " * 9]
     )
     sot["points"][0]["status"] = "truncated"
@@ -170,9 +182,9 @@ def test_no_text_runs_into_the_next() -> None:
 
 @pytest.mark.parametrize("seconds", [0.35, 0.99, 3, 35, 99, 350, 999, 3500, 9999])
 @pytest.mark.parametrize("times", [1, 2])
-def test_no_word_above_the_rows_runs_into_the_next(seconds: float, times: int) -> None:
-    """With and without a note, and with a title that leaves the bars the least room."""
-    picture = drawn(told([call("expand", *[attempt(0, seconds)] * times, index=1)], ["long " * 20]))
+def test_no_label_above_the_rows_overlaps_the_next(seconds: float, times: int) -> None:
+    """With and without a note, and with a title that leaves the least space for bars."""
+    picture = drawn(sot_of([call("expand", *[attempt(0, seconds)] * times, index=1)], ["long " * 20]))
     ends = 0.0
     for text in (text for text in picture if text.tag == f"{SVG}text" and text.get("y") == "78"):
         long, x = 7.3 * len(text.text or ""), float(text.get("x", 0))
@@ -182,10 +194,10 @@ def test_no_word_above_the_rows_runs_into_the_next(seconds: float, times: int) -
     assert ends <= 1000
 
 
-def test_titles_and_bars_take_the_room_of_notes_that_are_not_there() -> None:
+def test_titles_and_bars_use_the_space_of_missing_notes() -> None:
     title = "A title that has forty-five letters, no less."
     assert title in texts(rows(drawn(answer(1, title)))[1])
-    noted = drawn(told([call("expand", attempt(0), attempt(1), index=1)], [title]))
+    noted = drawn(sot_of([call("expand", attempt(0), attempt(1), index=1)], [title]))
     assert "2 attempts" in texts(rows(noted)[0])
     assert texts(rows(noted)[0])[1].startswith("A title that has forty-five")
     assert title not in texts(rows(noted)[0])
@@ -193,13 +205,13 @@ def test_titles_and_bars_take_the_room_of_notes_that_are_not_there() -> None:
 
 
 def bars(picture: ET.Element) -> float:
-    """How much room there is for bars."""
+    """The width of the space for bars."""
     calls = [bar for row in rows(picture) for bar in shapes(row, "call")]
     left = min(float(bar.get("x", 0)) for bar in calls)
     return max(float(bar.get("x", 0)) + float(bar.get("width", 0)) for bar in calls) - left
 
 
-def test_a_bar_begins_and_ends_where_its_call_did() -> None:
+def test_a_bar_begins_and_ends_with_its_call() -> None:
     row = rows(drawn(eventful()))[3]
     scale = {float(line.get("x1", 0)) for line in shapes(drawn(eventful()), "grid")}
     second = (max(scale) - min(scale)) / 4
@@ -227,8 +239,8 @@ def test_retries_and_failures_are_coloured() -> None:
     assert texts(four) == ["4", "Four", "", "", "↺ cached"]
 
 
-@pytest.mark.parametrize("sot", [answer(1), answer(10), answer(40), eventful(), told([call("direct", attempt(0))])])
-def test_the_critical_path_and_nothing_else_is_outlined(sot: dict[str, Any]) -> None:
+@pytest.mark.parametrize("sot", [answer(1), answer(10), answer(40), eventful(), sot_of([call("direct", attempt(0))])])
+def test_only_the_critical_path_has_a_frame(sot: SotMetadata) -> None:
     critical = [entry["index"] for entry in sot["timeline"] if entry["is_critical"]]
     numbers = [texts(row)[0] for row in rows(drawn(sot)) for _ in shapes(row, "critical")]
     assert numbers == [str(index or "") for index in critical]
@@ -236,27 +248,27 @@ def test_the_critical_path_and_nothing_else_is_outlined(sot: dict[str, Any]) -> 
     assert len(marked) == len(set(critical))
 
 
-def test_the_figures_stand_beside_the_bars() -> None:
+def test_the_figures_are_beside_the_bars() -> None:
     assert texts(rows(drawn(eventful()))[1]) == ["1", "One", "1.50 s", "1,200 → 30", "2 attempts"]
     head = texts(drawn(eventful()))[1]
     assert head.startswith("4 points · 6 calls · 3,690 tokens · 4.30 s · ")
-    assert "critical path 4.00 s · one after the other 6.50 s · speed-up 1.5" in head
+    assert "critical path 4.00 s · in sequence 6.50 s · parallel gain 1.5" in head
 
 
 def test_a_direct_answer_has_its_two_rows() -> None:
-    sot = told([call("skeleton", attempt(0)), call("direct", attempt(1))])
+    sot = sot_of([call("skeleton", attempt(0)), call("direct", attempt(1))])
     assert [texts(row)[1] for row in rows(drawn(sot))] == ["skeleton", "direct"]
     assert "direct answer · 2 calls" in texts(drawn(sot))[1]
 
 
-def test_an_answer_that_cost_nothing_is_drawn_all_the_same() -> None:
-    sot = told([call("expand", attempt(0), index=1)], ["One"], cached=["expand 1"])
+def test_an_answer_without_calls_is_drawn() -> None:
+    sot = sot_of([call("expand", attempt(0), index=1)], ["One"], cached=["expand 1"])
     assert texts(rows(drawn(sot))[0])[-1] == "↺ cached"
     assert "1 point · 0 calls · tokens unknown" in texts(drawn(sot))[1]
 
 
-def test_a_call_that_took_no_time_and_told_nothing_is_seen() -> None:
-    sot = told([call("direct", attempt(0, 0, first_token=None, usage=None))])
+def test_a_call_without_duration_and_usage_is_visible() -> None:
+    sot = sot_of([call("direct", attempt(0, 0, first_token_seconds=None, usage=None))])
     [row] = rows(drawn(sot))
     assert float(shapes(row, "call")[0].get("width", 0)) > 0
     assert not shapes(row, "first")
@@ -264,7 +276,7 @@ def test_a_call_that_took_no_time_and_told_nothing_is_seen() -> None:
 
 
 @pytest.mark.parametrize("draw", [timeline_svg, timeline_html])
-def test_it_suits_light_and_dark_pages(draw: Any) -> None:
+def test_it_has_light_and_dark_colours(draw: Any) -> None:
     style = " ".join(re.findall(r"<style\s*>(.*?)</style>", draw(answer(2), QUESTION), re.DOTALL))
     light, dark = style.split("@media (prefers-color-scheme: dark)", 1)
     assert LIGHT["page"] in light
@@ -301,7 +313,7 @@ def test_any_text_is_well_formed(text: str) -> None:
 
 
 class Tags(HTMLParser):
-    """Which elements a page opens and does not close, and what its cells say."""
+    """The elements that a page opens and does not close, and the texts of its cells."""
 
     def __init__(self, page: str) -> None:
         super().__init__()
@@ -326,7 +338,7 @@ class Tags(HTMLParser):
             self.cells[-1] += data
 
 
-def test_the_page_has_the_picture_and_a_table_that_tells_all() -> None:
+def test_the_page_has_the_picture_and_a_table_of_all_attempts() -> None:
     page = Tags(timeline_html(eventful(), QUESTION))
     assert page.open == []
     assert {"h1", "svg", "table"} <= page.seen
@@ -339,7 +351,7 @@ def test_the_page_has_the_picture_and_a_table_that_tells_all() -> None:
     assert page.cells[24:] == ["4 Four", "", "", "", "", "cached"]
 
 
-def test_on_a_narrow_screen_picture_and_table_are_scrolled_not_squeezed() -> None:
+def test_on_a_narrow_screen_picture_and_table_scroll() -> None:
     page = timeline_html(eventful(), QUESTION)
     assert '<meta name="viewport" content="width=device-width' in page
     assert re.findall(r'<div class="wide"><(svg|table)\b', page) == ["svg", "table"]
@@ -360,7 +372,7 @@ def test_no_text_breaks_the_page(text: str) -> None:
 
 @pytest.mark.parametrize("width", [40, 41, 60, 80, 110, 200])
 @pytest.mark.parametrize("sot", [*(answer(2, text) for text in HOSTILE), answer(40), eventful()], ids=range(10))
-def test_nothing_runs_over_the_edge(sot: dict[str, Any], width: int) -> None:
+def test_no_line_is_wider_than_the_terminal(sot: SotMetadata, width: int) -> None:
     lines = timeline_text(sot, width).plain.split("\n")
     assert all(cell_len(line) <= width for line in lines)
     assert len(lines) >= len(read_timeline(sot).rows) + 2

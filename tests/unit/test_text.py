@@ -1,24 +1,114 @@
-"""An echo off the front of a point's text, and nothing else."""
+"""The text of a reply: chunks, retries, thoughts, and echoes of the title in front of it."""
 
 import re
 import time
+from functools import partial
+from itertools import pairwise
 
 import pytest
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
-from sot_graph.live import THINKS
-from tests.unit.tidying import tidy
+from sot_graph.text import THINK_START, ReplyText, echo_length, encodable, storable
 
 TITLE = "Time blocking"
 INDEX = 6
+
+
+def stream(reply: ReplyText, chunks: list[str]) -> str:
+    """What readers see of a reply that arrives in these chunks."""
+    text = "".join(reply.feed(chunk) for chunk in chunks)
+    return text + reply.finish()
+
+
+def split(text: str, cuts: list[int]) -> list[str]:
+    edges = [0, *sorted(cut % (len(text) + 1) for cut in cuts), len(text)]
+    return [text[start:end] for start, end in pairwise(edges)]
+
+
+def without_echo(text: str, index: int, title: str) -> str:
+    """The text of a point's reply that arrives in one chunk."""
+    return stream(ReplyText(echo=partial(echo_length, index, title)), [text])
+
+
+# --- chunks, retries and thoughts ----------------------------------------------------------------
+
+STARTS = ["", f"{TITLE}: ", f"**{TITLE}**\n", "6. ", "Point 6:", "60 ", "Time blo", "<think>hm\n</think>\n"]
+
+
+@given(st.sampled_from(STARTS), st.text(), st.lists(st.integers(0, 1000), max_size=6))
+def test_chunks_of_any_size_give_the_same_text(start: str, body: str, cuts: list[int]) -> None:
+    text = start + body
+    reply = ReplyText(echo=partial(echo_length, INDEX, TITLE))
+    assert stream(reply, split(text, cuts)) == reply.text == without_echo(text, INDEX, TITLE)
+
+
+@pytest.mark.parametrize("start", ["7 to 9 hours", "20-minute naps", "2023 was a year", "Most people", "Timed blocks"])
+def test_a_text_without_an_echo_is_shown_at_once(start: str) -> None:
+    reply = ReplyText(echo=partial(echo_length, INDEX, TITLE))
+    assert reply.feed(f"{start} of it") == f"{start} of it"
+
+
+def test_a_title_in_front_is_held_back_until_it_is_known_to_be_no_echo() -> None:
+    reply = ReplyText(echo=partial(echo_length, INDEX, TITLE))
+    assert reply.feed("Time blocking is") == ""
+    assert reply.feed(" what helps most people to work well in the summer") != ""
+
+
+@pytest.mark.parametrize(
+    ("shown", "retry", "text"),
+    [
+        ("Sleep is", "good for all.", "Sleep is good for all."),
+        ("Sleep is", " good for all.", "Sleep is good for all."),
+        ("Sleep is good", ", and it helps.", "Sleep is good, and it helps."),
+        ("Do this:\n- a", "\n- b", "Do this:\n- a\n- b"),
+        ("Sleep is good", "Sleep is good for all.", "Sleep is good for all."),
+        ("sleep is good", "Sleep is good for all.", "sleep is good for all."),
+        ("It is good for you and", "good for you and me.", "It is good for you and me."),
+        ("Sleep is good", "Sleep is good", "Sleep is good"),
+        ("Sleep is good", "", "Sleep is good"),
+    ],
+)
+@pytest.mark.parametrize("size", [1, 3, 100])
+def test_a_retry_continues_the_text_that_was_shown(shown: str, retry: str, text: str, size: int) -> None:
+    reply = ReplyText(shown)
+    chunks = [retry[start : start + size] for start in range(0, len(retry), size)]
+    assert shown + stream(reply, chunks) == reply.text == text
+
+
+@given(st.text(min_size=1).filter(str.strip), st.text(), st.lists(st.integers(0, 1000), max_size=4))
+def test_text_that_was_shown_never_changes(shown: str, retry: str, cuts: list[int]) -> None:
+    reply = ReplyText(shown)
+    added = stream(reply, split(retry, cuts))
+    assert reply.text == shown + added
+
+
+@pytest.mark.parametrize("chunks", [["<think>a b</think>\n\nText."], ["<thi", "nk>a", " b</thi", "nk> Text", "."]])
+def test_thoughts_are_removed(chunks: list[str]) -> None:
+    assert stream(ReplyText(), chunks) == "Text."
+
+
+def test_thoughts_alone_are_no_text() -> None:
+    assert stream(ReplyText(), ["<think>a b"]) == ""
+    assert stream(ReplyText(), ["<thin"]) == "<thin"
+
+
+def test_only_characters_that_cannot_be_sent_or_stored_are_replaced() -> None:
+    odd = "ä\x00\ud800\x1b\u202e😀"
+    assert encodable(odd) == "ä\x00\ufffd\x1b\u202e😀"
+    assert storable(odd) == "ä\ufffd\ufffd\x1b\u202e😀"
+    plain = "plain"
+    assert storable(plain) == plain
+
+
+# --- echoes --------------------------------------------------------------------------------------
 
 NUMBER_ECHOES = [
     *("6. ", "6) ", "(6) ", "6.) ", "6: ", "6.\n\n", "6、", "**6.** ", "**6**. ", "_6._ "),
     *("Point 6: ", "point 6. ", "Point 6 - ", "Point 6 — ", "Point 6\n", "Step 6: ", "Part 6)\n"),
     *("**Point 6:** ", "**Point 6**: ", "**Point 6**\n\n", "## Point 6\n", "### 6.\n"),
 ]
-# Whatever stands behind these, it is the text.
+# These are echoes, whatever follows.
 TITLE_ECHOES = [
     *("Time blocking: ", "Time blocking:\n", "Time blocking\n", "Time blocking\r\n\r\n", "Time blocking. "),
     *("TIME  BLOCKING:\n", "Time\nblocking\n", "Time blocking :\n", '"Time blocking": ', "“Time blocking”\n"),
@@ -82,22 +172,22 @@ anything = text | fragments
 
 
 @pytest.mark.parametrize("echo", ECHOES)
-def test_an_echo_is_removed_and_the_text_is_not(echo: str) -> None:
+def test_an_echo_is_removed_and_the_text_is_kept(echo: str) -> None:
     for body in BODIES:
-        assert tidy(echo + body, INDEX, TITLE) == body
-        assert tidy(f"\n {echo}{body}\n ", INDEX, TITLE) == body
+        assert without_echo(echo + body, INDEX, TITLE) == body
+        assert without_echo(f"\n {echo}{body}\n ", INDEX, TITLE) == body
 
 
 @pytest.mark.parametrize(
     "echo", ["Time blocking - ", "**Time blocking** ", "6. **Time blocking** ", "*Time blocking* "]
 )
-def test_an_echo_on_the_line_of_the_text_is_removed_where_a_sentence_begins(echo: str) -> None:
-    assert tidy(echo + "Divide your day.", INDEX, TITLE) == "Divide your day."
+def test_an_echo_is_removed_if_a_sentence_begins_on_the_same_line(echo: str) -> None:
+    assert without_echo(echo + "Divide your day.", INDEX, TITLE) == "Divide your day."
 
 
 @pytest.mark.parametrize("echo", [*TITLE_ECHOES, *NUMBERED_TITLE_ECHOES])
-def test_of_an_echo_alone_nothing_remains(echo: str) -> None:
-    assert not tidy(echo.rstrip(" -—"), INDEX, TITLE)
+def test_an_echo_alone_gives_no_text(echo: str) -> None:
+    assert not without_echo(echo.rstrip(" -—"), INDEX, TITLE)
 
 
 @pytest.mark.parametrize(
@@ -128,12 +218,12 @@ def test_of_an_echo_alone_nothing_remains(echo: str) -> None:
     ],
 )
 def test_a_sentence_that_begins_with_the_title_keeps_it(body: str) -> None:
-    assert tidy(body, INDEX, TITLE) == body
+    assert without_echo(body, INDEX, TITLE) == body
 
 
 @pytest.mark.parametrize("body", ["Time blocking is a technique.", "**Time blocking** is.", "- Time blocking: so."])
-def test_a_sentence_behind_a_number_keeps_the_title_that_it_begins_with(body: str) -> None:
-    assert tidy(f"6. {body}", INDEX, TITLE) == body
+def test_a_sentence_after_a_number_keeps_the_title(body: str) -> None:
+    assert without_echo(f"6. {body}", INDEX, TITLE) == body
 
 
 @pytest.mark.parametrize(
@@ -159,14 +249,14 @@ def test_a_sentence_behind_a_number_keeps_the_title_that_it_begins_with(body: st
     ],
 )
 def test_a_number_that_is_no_echo_is_kept(body: str) -> None:
-    assert tidy(body, INDEX, TITLE) == body
+    assert without_echo(body, INDEX, TITLE) == body
 
 
 @pytest.mark.parametrize("echo", [*NUMBER_ECHOES, *NUMBERED_TITLE_ECHOES])
 def test_another_number_is_kept(echo: str) -> None:
     for number in ("5", "7", "16", "60", "66"):
         body = echo.replace("6", number) + "Divide your day."
-        assert tidy(body, INDEX, TITLE) == body
+        assert without_echo(body, INDEX, TITLE) == body
 
 
 @pytest.mark.parametrize(
@@ -186,14 +276,14 @@ def test_another_number_is_kept(echo: str) -> None:
         "## 1. Time blocking\nDo this.\n\n## 2. Batching\nDo that.",
     ],
 )
-def test_a_list_that_begins_with_the_points_own_number_keeps_it(body: str) -> None:
-    assert tidy(body, 1, TITLE) == body
+def test_a_list_that_begins_with_the_points_number_keeps_it(body: str) -> None:
+    assert without_echo(body, 1, TITLE) == body
 
 
-def test_a_list_below_an_echo_is_kept_and_the_echo_is_not() -> None:
+def test_a_list_below_an_echo_is_kept() -> None:
     body = "1. Do this.\n2. Do that."
-    assert tidy(f"1. Time blocking:\n{body}", 1, TITLE) == body
-    assert tidy(f"1. {TITLE}\n\n{body}", 1, TITLE) == body
+    assert without_echo(f"1. Time blocking:\n{body}", 1, TITLE) == body
+    assert without_echo(f"1. {TITLE}\n\n{body}", 1, TITLE) == body
 
 
 TITLES = [
@@ -214,43 +304,43 @@ TITLES = [
 
 
 @pytest.mark.parametrize("title", [*TITLES, "\ud800", "x" * 200])
-def test_any_title_is_found(title: str) -> None:
-    assert tidy(f"{title}\nDivide your day.", 5, title) == "Divide your day."
-    assert tidy(f"5. **{title}**: Divide your day.", 5, title) == "Divide your day."
-    assert tidy("Divide your day.", 5, title) == "Divide your day."
+def test_any_title_can_be_an_echo(title: str) -> None:
+    assert without_echo(f"{title}\nDivide your day.", 5, title) == "Divide your day."
+    assert without_echo(f"5. **{title}**: Divide your day.", 5, title) == "Divide your day."
+    assert without_echo("Divide your day.", 5, title) == "Divide your day."
 
 
 @pytest.mark.parametrize("title", ["", " ", "\n"])
-def test_without_a_title_the_number_is_found(title: str) -> None:
-    assert tidy("6. Divide your day.", INDEX, title) == "Divide your day."
-    assert tidy("**: Divide your day.", INDEX, title) == "**: Divide your day."
+def test_a_number_is_an_echo_without_a_title_too(title: str) -> None:
+    assert without_echo("6. Divide your day.", INDEX, title) == "Divide your day."
+    assert without_echo("**: Divide your day.", INDEX, title) == "**: Divide your day."
 
 
 @settings(deadline=None, max_examples=500)
 @given(body=anything, index=st.integers(), title=anything)
 @example(body="", index=0, title="")
 @example(body="-1. x", index=-1, title="#")
-def test_what_remains_is_the_end_of_the_text(body: str, index: int, title: str) -> None:
-    tidied = tidy(body, index, title)
-    assert body.strip().endswith(tidied)
-    assert tidied == tidied.strip()
+def test_only_the_front_of_a_text_is_removed(body: str, index: int, title: str) -> None:
+    cleaned = without_echo(body, index, title)
+    assert body.strip().endswith(cleaned)
+    assert cleaned == cleaned.strip()
 
 
 @settings(deadline=None, max_examples=500)
 @given(body=anything)
-def test_without_an_echo_the_text_is_as_it_was(body: str) -> None:
-    assume(not body.lstrip().startswith(THINKS))  # thoughts are no text
+def test_a_text_without_an_echo_does_not_change(body: str) -> None:
+    assume(not body.lstrip().startswith(THINK_START))  # thoughts are no text
     assume(not re.match(r"[\W_]*((point|step|part|section)\s+)?(6|time\s+blocking)", body.strip(), re.IGNORECASE))
-    assert tidy(body, INDEX, TITLE) == body.strip()
+    assert without_echo(body, INDEX, TITLE) == body.strip()
 
 
 @settings(deadline=None, max_examples=500)
 @given(echo=st.sampled_from(ECHOES), body=anything.map(str.strip))
-def test_behind_an_echo_the_text_is_as_it_was(echo: str, body: str) -> None:
+def test_the_text_after_an_echo_does_not_change(echo: str, body: str) -> None:
     assume(body and "7" not in body)  # which may be a list
-    assume(not body.startswith(THINKS))
+    assume(not body.startswith(THINK_START))
     assume(not re.match(r"[\W_]*(6|time\s+blocking)", body, re.IGNORECASE))  # another echo
-    assert tidy(echo + body, INDEX, TITLE) == body
+    assert without_echo(echo + body, INDEX, TITLE) == body
 
 
 NASTY = [
@@ -261,9 +351,9 @@ NASTY = [
 
 @pytest.mark.parametrize("title", ["word word", "word", "*" * 200, "word " * 40])
 @pytest.mark.parametrize("before", ["", "6", "6 -", "6. word", "word", "word:", "**6", "point", "# ", '"'])
-def test_no_text_takes_long_to_tidy(before: str, title: str) -> None:
+def test_no_text_takes_long_to_clean(before: str, title: str) -> None:
     for unit in NASTY:
         body = before + unit * (100_000 // len(unit)) + " word"
         began = time.process_time()
-        tidy(body, INDEX, title)
+        without_echo(body, INDEX, title)
         assert time.process_time() - began < 1
