@@ -50,7 +50,7 @@ def points(run: Run) -> dict[str, Any]:
         "results": [
             {"key": "points", "score": len(outputs["points"])},
             {"key": "failed_points", "score": failed},
-            {"key": "speed_up", "score": sot["speed_up"]},
+            {"key": "parallel_gain", "score": sot["parallel_gain"]},
         ]
     }
 
@@ -199,7 +199,7 @@ def tell(pairs: Sequence[tuple[Any, Any]], scores: Scores) -> None:
     lines = []
     for outline, plain in pairs:
         found = {each.key: each.score for each in outline["evaluation_results"]["results"]}
-        figures = [found[key] for key in ("seconds", "points", "failed_points", "speed_up")]
+        figures = [found[key] for key in ("seconds", "points", "failed_points", "parallel_gain")]
         verdicts = [by_run.get(outline["run"].id, nan) for by_run in scores.values()]
         lines.append([_seconds(plain["run"]), *figures, *verdicts])
     questions = [row["example"].inputs["question"] for row, _ in pairs]
