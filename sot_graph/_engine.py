@@ -23,10 +23,8 @@ from langgraph.pregel._messages import StreamMessagesHandler
 from langgraph.runtime import get_runtime
 
 GraphT = TypeVar("GraphT", bound=CompiledStateGraph[Any, Any, Any, Any])
-THREADS_FOR_CALLS = 1_000
-"""Threads of a sync run without a concurrency limit: one for each of its calls."""
-SPARE_THREADS = 6
-"""Threads beside the calls: the waiter of a streamed run and the writes of a checkpointer use the same pool."""
+THREADS = 1_000
+"""The most threads of a sync run: for its calls, for the waiter of a streamed run and for a checkpointer's writes."""
 
 
 # Replaced by: the state in `Runtime`, for tasks of a `Send`, which get their payload only. `ToolNode` reads it so.

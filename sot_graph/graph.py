@@ -65,7 +65,7 @@ def create_sot_graph(  # noqa: PLR0913 - one option each, keyword-only
         route: Which questions are answered by an outline. `"auto"`: the outline's call may decline, which costs no call
             if an outline suits. `"always"`: all. Or your own: question in, True (outline) or False (direct) out.
         system_prompt: Your own, the same for every stage. Set length and style of the points here.
-        min_points: An outline with fewer points is none, and the question is answered directly.
+        min_points: With fewer points in the outline, the question is answered directly.
         max_points: No more points than this are written.
         headings: Whether each point's title stands above its text as a Markdown heading. For the default merge.
         lead: Whether the answer begins with an opening of one or two sentences, written while the outline is: the first
@@ -81,7 +81,7 @@ def create_sot_graph(  # noqa: PLR0913 - one option each, keyword-only
             pass (see `sot_graph.retry.is_transient`). It is the one layer that retries: in the graph's copy of your
             model, the client's own retries and `with_retry` are off.
         cache_policy: For the nodes that write the outline, the opening and the points; it needs a `cache`. A point from
-            the cache is streamed when the others are written.
+            the cache is streamed when the others are written. One that failed is written again in each later run.
         checkpointer: For threads, and for `invoke(None, config)` after a failure, which writes no written point again.
             Leave it out if a parent graph has one.
         store: As for any graph.
@@ -120,14 +120,14 @@ def create_sot_graph(  # noqa: PLR0913 - one option each, keyword-only
     skeleton = Skeleton(outliner, retry, system, route=_router(route), **counts, has_opening=lead, is_reviewed=review)
     expand = Expand(point_writer, retry, system, headings=headings, is_answer=merge is None)
     merger = Merge(_runnable("merge", merge), retry, headings=headings, keep=on_error == "keep")
-    asked = ("question", "messages", "outline")  # what the first calls depend on
-    outline_key = with_key(cache_policy, outliner, (*asked, "revision"), system, repr(route), counts, lead)
+    given = ("question", "messages", "outline")  # what the first calls depend on
+    outline_key = with_key(cache_policy, outliner, (*given, "revision"), system, repr(route), counts, lead)
     point_key = with_key(cache_policy, writer, ("index", "outline", "context"), system, repr(expander))
 
     builder = SotStateGraph(SotState, input_schema=SotInput, output_schema=SotOutput)
     builder.add_node("skeleton", skeleton, cache_policy=outline_key, trace_policy=LAST_MESSAGE)
     if lead:
-        opening_key = with_key(cache_policy, writer, asked, system)
+        opening_key = with_key(cache_policy, writer, given, system)
         builder.add_node("lead", Lead(writer, retry, system), cache_policy=opening_key, trace_policy=LAST_MESSAGE)
         builder.add_edge(START, "lead")
     builder.add_node("expand", expand, cache_policy=point_key)
@@ -156,20 +156,16 @@ class SotGraph(CompiledStateGraph[SotState, None, SotInput, SotOutput]):
 
     def stream(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Iterator[Any]:  # noqa: A002 - the engine's signature, without its overloads
         """Stream the graph; see LangGraph."""
+        # A caller's own control stays as it is, and a parent's stops its subgraphs, too.
+        control = None if kwargs.get("control") or _engine.inherited_config() else RunControl()
+        kwargs |= {"control": control} if control else {}
         config = self._run_config(input, config, kwargs)
-        # `Run` enforces the limit. For LangGraph it is the size of a thread pool, in which the waiter of a streamed run
-        # takes a thread: with a limit of 1, nothing else would ever run.
-        limit = config.get("max_concurrency") or _engine.THREADS_FOR_CALLS
-        config["max_concurrency"] = limit + _engine.SPARE_THREADS
-        control = kwargs.get("control")
-        if control is None and not _engine.inherited_config():  # a parent's control stops its subgraphs, too
-            control = kwargs["control"] = RunControl()
         stream = cast("Generator[Any, None, None]", super().stream(_storable(input), config, **kwargs))
         try:
             for part in stream:  # noqa: UP028 - `yield from` would close the stream before the run is stopped
                 yield part
         finally:
-            if control is not None:
+            if control:
                 control.request_drain("the stream was closed")
             stream.close()
 
@@ -182,9 +178,12 @@ class SotGraph(CompiledStateGraph[SotState, None, SotInput, SotOutput]):
         configurable = config.get("configurable") or {}
         limits = [each.get("max_concurrency") for each in (config, self.config or {}, inherited)]
         limit = next(filter(None, limits), None)
-        config = {**config, "max_concurrency": limit}
+        # `Run` enforces the limit. For LangGraph it is the size of a thread pool, in which the waiter of a streamed run
+        # takes a thread: with a limit of 1, nothing else would ever run.
+        config = {**config, "max_concurrency": _engine.THREADS}
         config["metadata"] = {**(config.get("metadata") or {}), **graph_metadata(self.name)}
-        if self.checkpointer and not configurable and not inherited:
+        around = {**((self.config or {}).get("configurable") or {}), **(inherited.get("configurable") or {})}
+        if self.checkpointer and not around and not configurable:
             return config  # LangGraph says that a `thread_id` is missing, but not if there is any other key
         modes = (options.get("stream_mode") or self.stream_mode, options.get("print_mode") or ())
         streams_events = any(mode == "custom" or "custom" in mode for mode in modes)
@@ -193,7 +192,7 @@ class SotGraph(CompiledStateGraph[SotState, None, SotInput, SotOutput]):
             is_fresh=not (given is None or isinstance(given, Command) or _engine.parent_resumes(config)),
             first=OPENING if "lead" in self.nodes else OPENING + 1,
             limit=limit,
-            outer={**(inherited.get("configurable") or {}), **configurable}.get(RUN),
+            outer={**around, **configurable}.get(RUN),
         )
         return {**config, "configurable": {**configurable, RUN: run}}
 

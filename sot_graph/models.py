@@ -103,6 +103,8 @@ def settings_of(model: object) -> Iterator[Mapping[str, Any]]:
     """The settings of the chat models in a Runnable, and of the bindings around them."""
     if isinstance(model, BaseChatModel):
         yield vars(model)
+        for inner in vars(model).values():
+            yield from settings_of(inner) if isinstance(inner, Runnable) else ()
     if isinstance(model, RunnableBinding):
         yield model.kwargs
     for part in _parts(model):

@@ -1,4 +1,4 @@
-"""Taking keys out of text that is stored or printed: a point's `error`, notes, log lines.
+"""Redacts keys in text that is stored or printed: a point's `error`, log lines.
 
 What is raised is never changed. For traces, LangSmith's client has `hide_inputs`, `hide_outputs` and anonymizers.
 """
@@ -32,7 +32,7 @@ _KEY = re.compile(
 
 def redact(text: str, secrets: Collection[str] = ()) -> str:
     """Replace secrets, and whatever has the form of a key, by `***`."""
-    for secret in secrets:
+    for secret in sorted(secrets, key=len, reverse=True):
         # A secret that looks like a word may be part of others: a header's "server" of "observer".
         text = re.sub(rf"\b{secret}\b", REDACTED, text) if secret.isalpha() else text.replace(secret, REDACTED)
     return _KEY.sub(lambda key: (key["name"] or "") + REDACTED, text)

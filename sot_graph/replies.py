@@ -82,7 +82,7 @@ def checked(chunks: Sequence[BaseMessage], end: str | None = None) -> AIMessage:
         end: Why the reply ended, if it was not the model that ended it.
 
     Raises:
-        ReplyError: The reply is empty, refused, or broke off.
+        ReplyError: The reply is empty, refused, or ended without a finish reason.
     """
     message = _message_of(chunks)
     if end:
@@ -98,7 +98,7 @@ def checked(chunks: Sequence[BaseMessage], end: str | None = None) -> AIMessage:
     # LangChain's providers name themselves in their replies, and each of them says how a reply ended; a chat model of
     # the caller's own may do neither.
     if not end and "model_provider" in message.response_metadata:
-        msg = "The model's stream broke off: it ended without a finish reason."
+        msg = "The model's stream ended without a finish reason."
         raise ReplyError(msg, is_retryable=True)
     if not message.text.strip():
         if end in LENGTH_ENDS:

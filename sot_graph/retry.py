@@ -85,6 +85,10 @@ def retry_policies(policy: RetryPolicy | Sequence[RetryPolicy] | None) -> list[R
     if not isinstance(policies, Sequence) or not all(isinstance(each, RetryPolicy) for each in policies):
         msg = f"retry_policy must be a langgraph RetryPolicy or a sequence of them, not {policy!r}."
         raise TypeError(msg)
+    for each in policies:
+        if not (isinstance(each.retry_on, type | Sequence) or callable(each.retry_on)):
+            msg = f"retry_on must be an exception class, a sequence of them or a function, not {each.retry_on!r}."
+            raise TypeError(msg)
     default = RetryPolicy().retry_on
     return [each._replace(retry_on=is_transient) if each.retry_on is default else each for each in policies]
 

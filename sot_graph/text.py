@@ -88,7 +88,7 @@ def _continuation(shown: str, text: str, *, whole: bool) -> str:
     ends = (tail[space.end() :] for space in re.finditer(r"\s", tail))
     if repeated := next((len(end) for end in ends if bare.startswith(end) and len(end.split()) > 1), 0):
         return text.lstrip()[repeated:]
-    # The reply goes on where the text ends. Models often leave out the space in between.
+    # The reply continues where the text ends. Models often leave out the space in between.
     return f" {text}" if text[0].isalnum() and not shown[-1].isspace() else text
 
 
@@ -114,7 +114,7 @@ def echo_length(index: int, title: str, text: str, whole: bool) -> int | None:  
     end = _title_end(front, index, title) or _number_end(front, index)
     following = rf"(?:^|\s) [*_\#(\[]* {_WORD} (?: {index} | (?P<next> {index + 1} ) ) {_STOP}"
     other = re.search(following, front[end:], _FLAGS) if is_own else None
-    return 0 if other and other["next"] else end  # the next number, and not the same one again, goes on with a list
+    return 0 if other and other["next"] else end  # the next number, and not the same one again, continues a list
 
 
 def _title_end(text: str, index: int, title: str) -> int:

@@ -103,6 +103,6 @@ def _tool_call(graph: Runnable[Any, Any], config: RunnableConfig) -> Iterator[Ru
         yield config
     except ExpansionError as error:
         failed = "; ".join(f"{point['title']!r} ({point['error']})" for point in error.failed)
-        msg = f"{len(error.failed)} of {len(error.failed) + len(error.written)} parts could not be written: {failed}."
+        msg = f"{len(error.failed)} of {len(error.failed) + len(error.written)} points could not be written: {failed}."
         others = join_points(error.written, headings=True)
         raise ToolException(f"{msg} The others are:\n\n{others}" if others else msg) from error

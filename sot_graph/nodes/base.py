@@ -84,8 +84,10 @@ class Node(Runnable[Any, Any]):
     def call(self, stage: str, what: str, config: RunnableConfig, prompt: Callable[[str], Any], **options: Any) -> Call:
         """One call, of the node's model if there is no other `runnable`; see `Call`."""
         model = resolve(self.model, config) if self.model and is_model(self.model) else self.model
-        common = {"runnable": model, "policies": self.policies, "secrets": self.secrets}
-        return Call(stage=stage, what=what, config=config, prompt=prompt, **{**common, **options})
+        runnable = options.setdefault("runnable", model)
+        secrets = self.secrets if runnable is self.model else {*self.secrets, *secrets_of(runnable)}
+        options |= {"policies": self.policies, "secrets": secrets}
+        return Call(stage=stage, what=what, config=config, prompt=prompt, **options)
 
     def messages(self, conversation: Sequence[BaseMessage], instruction: str = "") -> list[BaseMessage]:
         """The messages of one call."""

@@ -3,17 +3,22 @@
 With it the first words arrive as soon as those of a plain answer.
 """
 
+import logging
+
 from langchain_core.runnables import RunnableConfig
 from langgraph.errors import GraphBubbleUp
 
 from sot_graph.nodes.base import Node, Steps, read_turn
 from sot_graph.prompts import lead_instruction
+from sot_graph.redaction import describe
 from sot_graph.run import OPENING, TextWriter
 from sot_graph.state import SotState
 
+logger = logging.getLogger(__name__)
+
 
 class Lead(Node):
-    """Writes the opening; without an outline's call there is nothing to bridge, and no opening."""
+    """Writes the opening; without an outline's call there is none, because the points start at once."""
 
     def steps(self, state: SotState, config: RunnableConfig) -> Steps:
         """Write the opening; if it fails, the answer has what subscribers have received of it."""
@@ -34,7 +39,8 @@ class Lead(Node):
             opening, failed = writer.text, False
         except GraphBubbleUp:
             raise
-        except Exception:  # noqa: BLE001 - an answer without an opening is an answer
+        except Exception as error:  # noqa: BLE001 - an answer without an opening is an answer
+            logger.warning("The opening failed: %s", describe(error, self.secrets))
             opening, failed = writer.shown, True
         writer.end(failed=failed)
         return {"opening": opening, "opening_call": call.record() or None}

@@ -39,7 +39,7 @@ class Merge(Node):
         """
         run, points = run_of(config), state.get("points") or []
         if not points or _has_new_turn(state):
-            return {}  # what is still to be done leads here again
+            return {}  # another step runs first, and leads here again
         failed = [point for point in points if point["status"] == "failed"]
         if any(point["index"] not in run.attempted for point in failed):
             titles = [point["title"] for point in points]

@@ -458,8 +458,8 @@ async def test_cancellation_check_ignores_an_earlier_cancellation() -> None:
     assert not inspect.iscoroutinefunction(_engine.cancellation_check)
 
 
-def test_threads_for_calls() -> None:
-    """The thread pool of a sync run: `max_concurrency` is its size, and a streamed run needs a spare thread."""
+def test_threads() -> None:
+    """The thread pool of a sync run: `max_concurrency` is its size, and a streamed run needs a thread of its own."""
     started: list[str] = []
 
     def node(state: dict[str, Any]) -> State:
@@ -470,7 +470,6 @@ def test_threads_for_calls() -> None:
     builder.add_node("node", node)
     builder.add_conditional_edges(START, lambda _: [Send("node", {"number": n}) for n in range(40)], ["node"])
     graph: Any = builder.compile()
-    limit = 1 + _engine.SPARE_THREADS
-    parts = list(graph.stream({"text": ""}, {"max_concurrency": limit}, stream_mode="custom"))
+    parts = list(graph.stream({"text": ""}, {"max_concurrency": _engine.THREADS}, stream_mode="custom"))
     assert (parts, len(started)) == ([], 40)
-    assert _engine.THREADS_FOR_CALLS >= 100
+    assert _engine.THREADS >= 100

@@ -12,6 +12,7 @@ import pytest
 from langchain_core.exceptions import ModelError
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.graph import END, START, MessagesState, StateGraph
+from langgraph.runtime import RunControl
 from langgraph.types import RetryPolicy
 
 from sot_graph import ExpansionError, SotInput, create_sot_graph
@@ -305,3 +306,61 @@ def _attempts(server: FakeOpenAI, stage: str) -> list[tuple[Request, Request]]:
         for first in request
         if first.attempt == 1
     ]
+
+
+# --- What a run leaves to its caller ---------------------------------------------------------------
+
+
+async def test_a_control_of_the_callers_own_can_be_used_again(server: FakeOpenAI) -> None:
+    graph, control = create_sot_graph(server.model()), RunControl()
+    for _ in range(2):
+        graph.invoke(QUESTION, control=control)
+        await graph.ainvoke(QUESTION, control=control)
+    assert not control.drain_requested
+
+
+async def test_a_thread_may_be_bound_to_the_graph(server: FakeOpenAI, run: Run) -> None:
+    graph = create_sot_graph(server.model(), checkpointer=InMemorySaver()).with_config(THREAD)
+    assert len((await run(graph, QUESTION))["points"]) == 4
+    assert len((await graph.aget_state(THREAD)).values["messages"]) == 2
+
+
+async def test_a_missing_thread_is_langgraphs_own_error(server: FakeOpenAI, run: Run) -> None:
+    graph = create_sot_graph(server.model(), checkpointer=InMemorySaver())
+    with pytest.raises(ValueError, match="thread_id"):
+        await run(graph, QUESTION)
+    assert server.requests == []
+
+
+async def test_the_queue_of_the_concurrency_limit_is_waiting_time(server: FakeOpenAI, run: Run) -> None:
+    server.script = lambda request: Reply("Text.", first_token=0.1) if request.stage == "expand" else usual(request)
+    message = (await run(create_sot_graph(server.model()), QUESTION, {"max_concurrency": 1}))["messages"][-1]
+    sot = message.response_metadata["sot"]
+    assert sot["stages"]["expand"]["waiting_seconds"] > 0.1 + 0.2 + 0.3 - 0.1
+    assert sot["critical_path_seconds"] < sot["seconds"] - 0.2, "a queue is not on the critical path"
+
+
+@pytest.mark.filterwarnings("error")
+async def test_a_run_that_is_cancelled_in_the_queue_warns_of_nothing(server: FakeOpenAI) -> None:
+    server.script = lambda request: Reply("Text.", first_token=60) if request.stage == "expand" else usual(request)
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.7):
+            await create_sot_graph(server.model()).ainvoke(QUESTION, {"max_concurrency": 1})
+    assert len(server.of_stage("expand")) == 1
+
+
+async def test_an_opening_that_failed_is_logged_without_keys(
+    server: FakeOpenAI, run: Run, caplog: pytest.LogCaptureFixture
+) -> None:
+    server.script = lambda request: (
+        Reply(status=401, message="Refused: sk-test-key") if request.stage == "direct" else usual(request)
+    )
+    assert len((await run(create_sot_graph(server.model(), lead=True), QUESTION))["points"]) == 4
+    assert "The opening failed: " in caplog.text
+    assert "sk-test-key" not in caplog.text
+
+
+@pytest.mark.parametrize("wrong", [None, 3])
+def test_a_retry_on_that_cannot_be_used_is_refused_at_construction(server: FakeOpenAI, wrong: Any) -> None:
+    with pytest.raises(TypeError, match="retry_on must be"):
+        create_sot_graph(server.model(), retry_policy=RetryPolicy(retry_on=wrong))

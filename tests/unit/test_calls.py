@@ -87,7 +87,7 @@ def test_a_whole_reply_is_taken(message: AIMessage) -> None:
     [
         (reply(""), "no text", True),
         (reply(" \n"), "no text", True),
-        (reply(model_provider="openai"), "broke off", True),
+        (reply(model_provider="openai"), "without a finish reason", True),
         (reply("", finish_reason="length"), "raise the limit", False),
         (reply("Some", finish_reason="content_filter"), "refused", False),
         (reply("Some", stop_reason="refusal"), "refused", False),

@@ -4,7 +4,9 @@ import asyncio
 from typing import Any
 
 import pytest
+from langchain_core.language_models import BaseChatModel
 from langchain_core.runnables import ConfigurableField, RunnableLambda
+from langchain_openai import ChatOpenAI
 from pydantic import Field, SecretStr
 
 from sot_graph import DemoChatModel, ExpansionError, create_sot_graph
@@ -131,3 +133,19 @@ def test_text_is_changed_only_where_it_cannot_be_sent_or_stored() -> None:
     assert storable(odd) == "ä\ufffd\ufffd\x1b\u202e😀"
     plain = "plain"
     assert storable(plain) == plain
+
+
+class Wrapping(BaseChatModel):
+    inner: Any
+
+    @property
+    def _llm_type(self) -> str:
+        return "wrapping"
+
+    def _generate(self, *_args: Any, **_kwargs: Any) -> Any:
+        raise NotImplementedError
+
+
+def test_the_keys_of_a_model_inside_another_one_are_found() -> None:
+    inner = ChatOpenAI(model="fake", api_key=SecretStr("a-very-own-key"))
+    assert secrets_of(Wrapping(inner=inner)) == ["a-very-own-key"]
