@@ -1,6 +1,7 @@
 """The graph inside an agent: its model decides, the points are written, the thread reads as a conversation."""
 
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
@@ -76,7 +77,7 @@ async def test_the_agents_outline_becomes_its_final_message(server: FakeOpenAI, 
 
 
 async def test_usage_is_that_of_all_calls_and_of_the_one_that_chose(server: FakeOpenAI, run: Run) -> None:
-    playing(server, OUTLINED)
+    playing(server, OUTLINED, others=lambda request: replace(usual(request), first_token=0.05))
     message = (await run(agent_of(server, name="clerk"), QUESTION))["messages"][-1]
     sot = message.response_metadata["sot"]
     assert {stage: shown["calls"] for stage, shown in sot["stages"].items()} == {"agent": 1, "expand": 4}

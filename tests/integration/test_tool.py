@@ -92,7 +92,7 @@ async def test_points_that_failed_come_back_with_those_that_were_written(server:
 
     tool = create_sot_tool(create_sot_graph(server.model()))
     tool.handle_tool_error = False
-    with pytest.raises(ToolException, match="1 of 4 parts"):
+    with pytest.raises(ToolException, match="1 of 4 points"):
         await run(tool, {"question": "Why sleep?"})
 
 
