@@ -165,7 +165,7 @@ def test_a_sync_run_that_was_stopped_resumes_with_what_was_not_written(server: F
 
 @pytest.mark.parametrize("nested", [False, True], ids=["alone", "in a parent"])
 def test_no_call_starts_after_a_sync_stream_is_closed(server: FakeOpenAI, *, nested: bool) -> None:
-    server.script = lasting(0.5)
+    server.script = lasting(2)
     graph: Any = create_sot_graph(server.model())
     if nested:
         builder = StateGraph(SotInput)
