@@ -81,7 +81,7 @@ class Expand(Node):
             raise
         except Exception as error:  # noqa: BLE001 - `merge` raises it, with those of the other points
             run.errors[index] = error
-            point |= {"text": writer.shown, "status": "failed", "error": describe(error, self.secrets)}
+            point |= {"text": writer.shown, "status": "failed", "error": describe(error, call.secrets)}
         else:
             point |= {"text": writer.text, "status": "truncated" if is_truncated(reply) else "written"}
         emit(PointEvent(type="point", index=index, status=point["status"]))

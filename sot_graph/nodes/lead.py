@@ -40,7 +40,7 @@ class Lead(Node):
         except GraphBubbleUp:
             raise
         except Exception as error:  # noqa: BLE001 - an answer without an opening is an answer
-            logger.warning("The opening failed: %s", describe(error, self.secrets))
+            logger.warning("The opening failed: %s", describe(error, call.secrets))
             opening, failed = writer.shown, True
         writer.end(failed=failed)
         return {"opening": opening, "opening_call": call.record() or None}

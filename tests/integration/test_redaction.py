@@ -6,6 +6,7 @@ from typing import Any
 
 import openai
 import pytest
+from langchain.chat_models import init_chat_model
 from langchain_core.runnables import ConfigurableField
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.types import RetryPolicy
@@ -143,3 +144,17 @@ async def test_a_model_around_another_is_one_call_in_what_writes_points(
     message = (await run(graph, QUESTION))["messages"][-1]
     assert (message.response_metadata["sot"]["calls"], len(server.requests)) == (5, 5)
     assert message.response_metadata["sot"]["stages"]["expand"]["usage"]["output_tokens"] == 4 * 5
+
+
+async def test_a_key_of_the_runs_config_is_not_in_a_points_error(server: FakeOpenAI, run: Run) -> None:
+    """The model, and its key, are known only when the run has chosen them."""
+    key = "a key of the run"
+    server.script = lambda request: (
+        Reply(status=401, message=f"Refused: {key}.") if request.title == TITLES[1] else usual(request)
+    )
+    chosen = {"model": "fake", "model_provider": "openai", "base_url": server.url, "api_key": key}
+    model = init_chat_model(configurable_fields=tuple(chosen))
+    graph = create_sot_graph(model, on_error="keep")
+    result = await run(graph, {"question": "What?"}, {"configurable": chosen})
+    assert [point["status"] for point in result["points"]] == ["written", "failed", "written", "written"]
+    assert "Refused: ***." in result["points"][1]["error"]
