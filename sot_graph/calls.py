@@ -21,7 +21,7 @@ from sot_graph.replies import ModelReply, ValueReply
 from sot_graph.retry import named, pause_before_retry
 from sot_graph.run import RUN, TextWriter, run_of
 from sot_graph.tracing import call_config
-from sot_graph.usage import Attempt, Calls, RequestCounter, attempt_record, call_name
+from sot_graph.usage import Attempt, Calls, RequestCounter, attempt_record, calls_of
 
 logger = logging.getLogger(__name__)
 
@@ -45,6 +45,11 @@ class Call:
     adapt: Callable[[RunnableConfig], RunnableConfig] | None = None  # of the config, for a Runnable of the caller's own
     takes_slot: bool = True  # whether the concurrency limit counts it; of a SoT graph, it counts the inner calls
     attempts: list[Attempt] = field(default_factory=list)
+    number: int = field(default=0, init=False)  # of the attempt, from 1
+    due: float = field(default=0.0, init=False)  # when the attempt is due
+    ready: float = field(default=0.0, init=False)  # when the pause before it is over
+    _next_pause: float | None = field(default=0.0, init=False)  # None if there is no other attempt
+    _reply: Any = field(default=None, init=False)
 
     def run(self) -> Any:
         """Call the model and wait for the reply.
@@ -84,21 +89,16 @@ class Call:
         return self._reply
 
     def record(self) -> Calls:
-        """The attempts under the call's name, for the state; `{}` if no request was sent."""
-        made = [each for each in self.attempts if each["requests"] or each["error"] or self.stage == "merge"]
-        return {call_name(self.stage, self.index): made} if made else {}
+        """The attempts under the call's name, for the state."""
+        return calls_of(self.stage, self.index, self.attempts)
 
     def _pauses(self) -> Iterator[float]:
         """The pause before each attempt, until one succeeds."""
-        pause: float | None = 0.0
-        self.number = 0
-        while pause is not None:
-            self.number += 1
-            self.due, self._next_pause = time.time(), cast("float | None", None)
-            self.ready = self.due + pause
+        while (pause := self._next_pause) is not None:
             _raise_if_stopped()
+            self.number, self.due, self._next_pause = self.number + 1, time.time(), None
+            self.ready = self.due + pause
             yield pause
-            pause = self._next_pause
 
     @contextmanager
     def _attempt(self) -> Iterator["_Attempt"]:

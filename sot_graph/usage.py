@@ -77,6 +77,12 @@ def call_name(stage: str, index: int | None = None) -> str:
     return stage if index is None else f"{stage} {index}"
 
 
+def calls_of(stage: str, index: int | None, attempts: Sequence[Attempt]) -> Calls:
+    """The attempts of one call under its name; `{}` if no request was sent, except by a merge, which takes its time."""
+    made = [each for each in attempts if each["requests"] or each["error"] or stage == "merge"]
+    return {call_name(stage, index): made} if made else {}
+
+
 def merge_calls(left: Calls, right: Calls) -> Calls:
     """Reduce calls by name: the attempts of a resumed run follow those of the run before."""
     return {**left, **{name: [*left.get(name, []), *attempts] for name, attempts in right.items()}}

@@ -22,7 +22,7 @@ from sot_graph.redaction import secrets_of
 from sot_graph.replies import ValueReply
 from sot_graph.state import Revision, SotState
 from sot_graph.streaming import OutlineEvent, emit
-from sot_graph.usage import Attempt
+from sot_graph.usage import Attempt, calls_of
 
 logger = logging.getLogger(__name__)
 
@@ -72,8 +72,7 @@ class Skeleton(Node):
             logger.warning("The model returned no outline that follows the remark; the outline before it stays.")
             outline = revision["titles"]
         emit(OutlineEvent(type="outline", titles=outline))
-        made = [attempt for attempt in attempts if attempt["requests"] or attempt["error"]]
-        calls = {"skeleton": made} if made else {}
+        calls = calls_of("skeleton", None, attempts)
         if revision:
             return {"outline": outline, "calls": calls}
         # Nothing of the thread's last answer is left.

@@ -1,4 +1,4 @@
-"""Keys in text that is stored or printed, and text that can be sent and stored."""
+"""Keys in text that is stored or printed."""
 
 import asyncio
 from typing import Any
@@ -11,7 +11,6 @@ from pydantic import Field, SecretStr
 
 from sot_graph import DemoChatModel, ExpansionError, create_sot_graph
 from sot_graph.redaction import ERROR_LIMIT, describe, redact, secrets_of
-from sot_graph.text import encodable, storable
 
 
 @pytest.mark.parametrize(
@@ -125,14 +124,6 @@ async def test_an_exception_arrives_as_it_was_raised(option: str, error: Excepti
 
 def _attributes(error: Exception) -> dict[str, Any]:
     return {name: value for name, value in vars(error).items() if name != "__notes__"}  # the engine adds one
-
-
-def test_text_is_changed_only_where_it_cannot_be_sent_or_stored() -> None:
-    odd = "ä\x00\ud800\x1b\u202e😀"
-    assert encodable(odd) == "ä\x00\ufffd\x1b\u202e😀"
-    assert storable(odd) == "ä\ufffd\ufffd\x1b\u202e😀"
-    plain = "plain"
-    assert storable(plain) == plain
 
 
 class Wrapping(BaseChatModel):
