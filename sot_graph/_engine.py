@@ -147,17 +147,6 @@ def untraced(function: Callable[[Any], Any]) -> Runnable[Any, Any]:
     return RunnableCallable(function, trace=False, name=function.__name__)
 
 
-# Replaced by: `max_retries` as an argument of a call. OpenAI's clients keep the number that they were made with.
-def without_client_retries(model: BaseChatModel) -> dict[str, Any]:
-    """Which fields of a chat model to change so that its client does not retry."""
-    changes: dict[str, Any] = {"max_retries": 0} if hasattr(model, "max_retries") else {}
-    for root, completions in (("root_client", "client"), ("root_async_client", "async_client")):
-        if changes and (client := getattr(model, root, None)) is not None:
-            changes[root] = client.with_options(max_retries=0)
-            changes[completions] = changes[root].chat.completions
-    return changes
-
-
 # Replaced by: no warning of langchain-openai when a call with a schema is streamed.
 def warns_when_schema_is_streamed(model: BaseChatModel) -> bool:
     """Whether the calls of a chat model with a schema must not be streamed."""
@@ -169,11 +158,12 @@ def reply_in(error: Exception) -> AIMessage | None:
     """The chat completion that OpenAI's client received and then raised over, if there is one."""
     try:
         body = error.response.json()  # type: ignore[attr-defined]
-        text = body["choices"][0]["message"]["content"] or ""
+        text, end = body["choices"][0]["message"]["content"] or "", body["choices"][0].get("finish_reason")
         from langchain_openai.chat_models.base import _create_usage_metadata  # noqa: PLC0415 - slow to import
     except (AttributeError, ImportError, LookupError, TypeError, ValueError):
         return None
-    return AIMessage(text, usage_metadata=_create_usage_metadata(body["usage"]) if body.get("usage") else None)
+    usage = _create_usage_metadata(body["usage"]) if body.get("usage") else None
+    return AIMessage(text, usage_metadata=usage, response_metadata={"finish_reason": end})
 
 
 # Replaced by: a public class for what `init_chat_model` returns without a fixed model.

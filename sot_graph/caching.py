@@ -1,7 +1,10 @@
 """Keys for LangGraph's node cache: the same question to the same model is the same call."""
 
 import hashlib
+import inspect
 import json
+import logging
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -9,7 +12,12 @@ from uuid import uuid4
 
 from langchain_core.load import dumps
 from langchain_core.messages import BaseMessage
+from langchain_core.runnables import Runnable, RunnableLambda
 from langgraph.types import CachePolicy
+
+logger = logging.getLogger(__name__)
+_UNSTABLE = re.compile(r"\bat 0x[0-9a-f]{6}|Runnable(?:Lambda|Generator)\(")
+"""An address, which another object may have later; a function inside a chain, whose code is not in its name."""
 
 
 def digest(*parts: object) -> str:
@@ -30,14 +38,38 @@ def with_key(
 
     LangGraph's key holds all of the node's input, with random message ids and the last turn's points, so it would never
     match; and nothing of the model, so two graphs that share a cache would mix. This one depends on the model, on these
-    fields of the input, and on the options.
+    fields of the input, and on the options. What has no name that is the same in another process is not cached.
     """
     if policy is None or policy.key_func is not CachePolicy().key_func:
         return policy
-    common = digest(dumps(model), *options)
+    names = [stable_name(each) for each in (model, *options)]
+    if None in names:
+        unnamed = (model, *options)[names.index(None)]
+        logger.warning(
+            "Nothing that %r makes is cached, because it has no stable name: use a function of a module, or a "
+            "CachePolicy with a key_func of your own.",
+            unnamed,
+        )
+        return None
+    common = digest(names)
 
     def key_func(payload: Mapping[str, Any]) -> str:
         # A failed point that is written again must not be read from the cache.
         return str(uuid4()) if payload.get("again") else digest(common, *(payload.get(field) for field in fields))
 
     return replace(policy, key_func=key_func)
+
+
+def stable_name(value: object) -> str | None:
+    """A name for an option that stays the same in another process, and changes with its settings; None without one."""
+    if isinstance(value, RunnableLambda):
+        value = value.func if hasattr(value, "func") else value.afunc
+    if inspect.isfunction(value):
+        name, code = f"{value.__module__}.{value.__qualname__}", value.__code__
+        texts = [each for each in code.co_consts if isinstance(each, str | int | float)]
+        # A lambda, or a function within another one, may hold different values under the same name.
+        return None if "<" in name else f"{name} {code.co_code.hex()} {texts}"
+    if isinstance(value, BaseMessage):
+        return repr(value.content)
+    text = dumps(value) if isinstance(value, Runnable) else repr(value)
+    return None if _UNSTABLE.search(text) else text

@@ -15,10 +15,10 @@ from langgraph.types import RetryPolicy
 
 from sot_graph import _engine
 from sot_graph.errors import ReplyError
-from sot_graph.models import callbacks_of, chat_model_of
+from sot_graph.models import callbacks_of, chat_model_of, client_attempts, is_model, leave_out_stream_options
 from sot_graph.redaction import describe
 from sot_graph.replies import ModelReply, ValueReply
-from sot_graph.retry import named, pause_before_retry
+from sot_graph.retry import has_no_reply, pause_before_retry
 from sot_graph.run import RUN, TextWriter, run_of
 from sot_graph.tracing import call_config
 from sot_graph.usage import Attempt, Calls, RequestCounter, attempt_record, calls_of
@@ -115,20 +115,27 @@ class Call:
                 raise ReplyError(msg, is_retryable=True)  # noqa: TRY301 - as an empty reply
         except GraphBubbleUp:  # an interrupt, or a stop
             raise
-        except Exception as raised:
-            error = named(raised)
-            self._reply = attempt.reader.recover(raised, attempt.counter.reply if attempt.counter else None)
+        except Exception as error:
+            self._reply = attempt.reader.recover(error, attempt.counter.reply if attempt.counter else None)
             if self._reply is None:
                 described = describe(error, self.secrets)
                 self.attempts.append(attempt.record(attempt.reader.partial(), described))
-                self._next_pause = pause_before_retry(error, self.number, self.policies)
-                if self._next_pause is None and error is raised:
-                    raise
+                self._next_pause = self._pause_after(error, is_streamed=attempt.is_streamed)
                 if self._next_pause is None:
-                    raise error from raised
+                    raise
                 logger.info("Retry of %s %s in %.1f s: %s", self.stage, self.what, self._next_pause, described)
                 return
         self.attempts.append(attempt.record(getattr(self._reply, "message", self._reply)))
+
+    def _pause_after(self, error: Exception, *, is_streamed: bool) -> float | None:
+        """Seconds until the next attempt; None if there is none."""
+        if is_streamed and leave_out_stream_options(self.runnable, error):
+            return 0.0
+        requests = self.number
+        if is_model(self.runnable) and not isinstance(error, ReplyError):
+            requests *= client_attempts(self.runnable)
+            error = ReplyError(str(error), is_retryable=True) if has_no_reply(error) else error
+        return pause_before_retry(error, requests, self.policies)
 
 
 def _raise_if_stopped() -> None:

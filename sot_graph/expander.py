@@ -9,6 +9,7 @@ from langchain_core.runnables import Runnable, RunnableBinding, RunnableConfig
 from langgraph.pregel.protocol import PregelProtocol
 
 from sot_graph._engine import without_parent_stream
+from sot_graph.models import prepare_models_in
 from sot_graph.replies import ModelReply
 from sot_graph.streaming import is_sot_graph
 from sot_graph.tracing import nested_config
@@ -19,7 +20,7 @@ class Expander:
     """Adapts a Runnable to the call of a point."""
 
     def __init__(self, runnable: Runnable[Any, Any]) -> None:
-        self.runnable = runnable
+        self.runnable = prepare_models_in(runnable)
         graph = runnable.bound if isinstance(runnable, RunnableBinding) else runnable
         self._is_graph, self._is_sot_graph = isinstance(graph, PregelProtocol), is_sot_graph(graph)
         if self._is_graph and "messages" not in getattr(graph, "channels", ("messages",)):

@@ -121,8 +121,8 @@ def create_sot_graph(  # noqa: PLR0913 - one option each, keyword-only
     expand = Expand(point_writer, retry, system, headings=headings, is_answer=merge is None)
     merger = Merge(_runnable("merge", merge), retry, headings=headings, keep=on_error == "keep")
     given = ("question", "messages", "outline")  # what the first calls depend on
-    outline_key = with_key(cache_policy, outliner, (*given, "revision"), system, repr(route), counts, lead)
-    point_key = with_key(cache_policy, writer, ("index", "outline", "context"), system, repr(expander))
+    outline_key = with_key(cache_policy, outliner, (*given, "revision"), system, route, counts, lead)
+    point_key = with_key(cache_policy, writer, ("index", "outline", "context"), system, other)
 
     builder = SotStateGraph(SotState, input_schema=SotInput, output_schema=SotOutput)
     builder.add_node("skeleton", skeleton, cache_policy=outline_key, trace_policy=LAST_MESSAGE)

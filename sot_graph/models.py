@@ -1,6 +1,7 @@
 """What may be a model: a name, a chat model, or a Runnable around chat models."""
 
-from collections.abc import Callable, Iterator, Mapping
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, cast
 
 from langchain_core.callbacks import BaseCallbackHandler
@@ -13,16 +14,24 @@ from langchain_core.runnables.retry import RunnableRetry
 from pydantic import BaseModel
 
 from sot_graph import _engine
+from sot_graph.retry import http_status
 
 Model = Runnable[Any, Any]
 """A chat model, or what its `with_fallbacks`, `bind`, `with_config`, ... return."""
+DEFAULT_RETRIES = 2
+"""Of a client that does not say how often it retries."""
+_UNKNOWN_PARAMETER = re.compile(
+    r"stream.?options|include.?usage|(?:unknown|unrecogni[sz]ed|unexpected|unsupported|additional|extra) .{0,30}"
+    r"(?:param|arg|field|prop|input|key)|not (?:permitted|allowed)",
+    re.IGNORECASE,
+)
 
 
 def prepare_model(model: object, option: str = "model") -> Model:
     """Make the model that the graph calls of what the caller gave.
 
     In this copy the client's own retries and `with_retry` are off, because the graph's retry policy is the one layer
-    that retries, and the token counts of streams are on.
+    that retries, and the token counts of streams are on. See `client_attempts` for a client that keeps its retries.
 
     Raises:
         TypeError: It is neither a name nor a model.
@@ -47,9 +56,10 @@ def prepare_model(model: object, option: str = "model") -> Model:
 
 def is_model(value: object) -> bool:
     """Whether a value is a chat model, or a Runnable around chat models only."""
-    parts = _parts(value)
-    is_one = isinstance(value, BaseChatModel) or _engine.is_configurable_model(value)
-    return is_one or (bool(parts) and all(is_model(part) for part in parts if isinstance(part, Runnable)))
+    if isinstance(value, BaseChatModel) or _engine.is_configurable_model(value):
+        return True
+    parts = [] if isinstance(value, RunnableSequence) else _parts(value)
+    return bool(parts) and all(is_model(part) for part in parts if isinstance(part, Runnable))
 
 
 def chat_model_of(value: object) -> BaseChatModel | None:
@@ -69,14 +79,11 @@ def resolve(model: Model, config: RunnableConfig) -> Model:
         return resolve(prepare_model(chosen), config)  # an alternative may have been made only now
     if _engine.is_configurable_model(model):
         return resolve(prepare_model(_engine.configured_model(model, config)), config)
-    if isinstance(model, RunnableBinding):
-        bound = resolve(model.bound, merge_configs(model.config, config))
-        return model if bound is model.bound else model.model_copy(update={"bound": bound})
-    if isinstance(model, RunnableWithFallbacks):
-        parts = [model.runnable, *model.fallbacks]
-        first, *others = resolved = [resolve(part, config) for part in parts]
-        if any(new is not old for new, old in zip(resolved, parts, strict=True)):
-            return model.model_copy(update={"runnable": first, "fallbacks": others})
+    if isinstance(model, RunnableBinding | RunnableWithFallbacks):
+        config = merge_configs(model.config, config) if isinstance(model, RunnableBinding) else config
+        parts = [resolve(part, config) for part in _parts(model)]
+        if any(new is not old for new, old in zip(parts, _parts(model), strict=True)):
+            return _with_parts(model, parts)
     return model
 
 
@@ -101,39 +108,90 @@ def structured(model: Model, schema: type[BaseModel]) -> Model | None:
 
 def settings_of(model: object) -> Iterator[Mapping[str, Any]]:
     """The settings of the chat models in a Runnable, and of the bindings around them."""
-    if isinstance(model, BaseChatModel):
-        yield vars(model)
-        for inner in vars(model).values():
-            yield from settings_of(inner) if isinstance(inner, Runnable) else ()
-    if isinstance(model, RunnableBinding):
-        yield model.kwargs
-    for part in _parts(model):
-        yield from settings_of(part)
+    for each in _walk(model):
+        if isinstance(each, BaseChatModel | RunnableBinding):
+            yield vars(each) if isinstance(each, BaseChatModel) else each.kwargs
 
 
 def callbacks_of(model: object) -> Iterator[BaseCallbackHandler]:
     """The callback handlers that a model was made with."""
-    if isinstance(model, BaseChatModel):
-        yield from _engine.handlers_of({"callbacks": model.callbacks})
-    if isinstance(model, RunnableBinding):
-        yield from _engine.handlers_of(model.config)
-    for part in _parts(model):
-        yield from callbacks_of(part)
+    for each in _walk(model):
+        if isinstance(each, BaseChatModel | RunnableBinding):
+            config: Any = {"callbacks": each.callbacks} if isinstance(each, BaseChatModel) else each.config
+            yield from _engine.handlers_of(config)
+
+
+def client_attempts(model: Model) -> int:
+    """The most requests that one call of a prepared model sends: several if its client keeps its own retries."""
+    settings = [vars(each) for each in _walk(model) if isinstance(each, BaseChatModel)]
+    retries = (each["max_retries"] for each in settings if "max_retries" in each)
+    return 1 + max((DEFAULT_RETRIES if each is None else each for each in retries), default=0)
+
+
+def leave_out_stream_options(model: Model, error: Exception) -> bool:
+    """Whether a server refused the request for token counts in a stream; then the model does not send it again."""
+    if http_status(error) not in {400, 422} or not _UNKNOWN_PARAMETER.search(str(error)):
+        return False
+    asking = [each for each in _walk(model) if isinstance(each, BaseChatModel) and getattr(each, "stream_usage", False)]
+    for each in asking:
+        each.stream_usage = False  # type: ignore[attr-defined]  # of the graph's own copy
+    return bool(asking)
+
+
+def prepare_models_in(runnable: Runnable[Any, Any]) -> Runnable[Any, Any]:
+    """Prepare the chat models of a chain as `prepare_model` does; anything else is returned as it is."""
+    return _changed(runnable, _prepared) or runnable
 
 
 def _prepared(model: BaseChatModel) -> BaseChatModel:
-    changes = _engine.without_client_retries(model)
-    if getattr(model, "stream_usage", False) is None:
+    settings = vars(model)
+    changes: dict[str, Any] = {"max_retries": 0} if settings.get("max_retries", 0) != 0 else {}
+    if "stream_usage" in settings:
         # ChatOpenAI leaves token counts out of streams from a base URL of its own, unless asked for them.
-        changes["stream_usage"] = True
-    return model.model_copy(update=changes) if changes else model
+        changes["stream_usage"] = True if model.stream_usage is None else model.stream_usage  # type: ignore[attr-defined]
+    return _remade(model, changes) if changes else model
 
 
-def _parts(model: object) -> list[Any]:
+def _remade(model: BaseChatModel, changes: dict[str, Any]) -> BaseChatModel:
+    """The same model with other settings, and with new clients: a client keeps the settings that it was made with."""
+    fields = type(model).model_fields
+    values = {name: value for name, value in vars(model).items() if name in fields}
+    clients = {name for name in values if fields[name].exclude and name.endswith("client") and "http" not in name}
+    is_callers = any(type(values[name]).__module__.startswith("botocore") for name in clients)
+    if "max_retries" not in changes:
+        return model.model_copy(update=changes)
+    if not clients:
+        copy = model.model_copy(update=changes)
+        for name in vars(copy).keys() - fields.keys():
+            del vars(copy)[name]  # a cached property: a client that was made with the old settings
+        return copy
+    if is_callers:  # it may have been given with the model, with a session of the caller's own
+        return model.model_copy(update={key: value for key, value in changes.items() if key != "max_retries"})
+    kept = {name: value for name, value in {**values, **changes}.items() if name not in clients}
+    try:
+        remade = type(model)(**{fields[name].alias or name: value for name, value in kept.items()})
+    except Exception:  # noqa: BLE001 - a class of the caller's own may take other arguments
+        return model.model_copy()
+    remade.model_fields_set.intersection_update(model.model_fields_set | changes.keys())
+    return remade
+
+
+def _walk(model: object) -> Iterator[Any]:
+    """A Runnable, and all Runnables inside it."""
+    yield model
+    inner = vars(model).values() if isinstance(model, BaseChatModel) else _parts(model)
+    for part in inner:
+        if isinstance(part, Runnable):
+            yield from _walk(part)
+
+
+def _parts(model: object) -> Sequence[Any]:
     """The Runnables inside a Runnable; an alternative may also be a function that makes one."""
     match model:
         case RunnableBinding() | RunnableRetry():
             return [model.bound]
+        case RunnableSequence():
+            return model.steps
         case RunnableWithFallbacks():
             return [model.runnable, *model.fallbacks]
         case RunnableConfigurableAlternatives():
@@ -143,22 +201,30 @@ def _parts(model: object) -> list[Any]:
     return []
 
 
+def _with_parts(model: Any, parts: Sequence[Any]) -> Model:
+    """The same Runnable around other Runnables."""
+    first, *others = parts
+    match model:
+        case RunnableRetry():
+            return RunnableBinding(bound=first, kwargs=model.kwargs, config=model.config)
+        case RunnableBinding():
+            update: dict[str, Any] = {"bound": first}
+        case RunnableSequence():
+            return RunnableSequence(*parts, name=model.name)
+        case RunnableWithFallbacks():
+            update = {"runnable": first, "fallbacks": others}
+        case RunnableConfigurableAlternatives():
+            update = {"default": first, "alternatives": dict(zip(model.alternatives, others, strict=True))}
+        case _:
+            update = {"default": first}
+    return cast("Model", model.model_copy(update=update))
+
+
 def _changed(model: Model, change: Callable[[BaseChatModel], Model | None]) -> Model | None:
     """The same Runnable with each chat model in it changed; None if one cannot be."""
     if isinstance(model, BaseChatModel):
         return change(model)
-    if isinstance(model, RunnableRetry):
-        model = RunnableBinding(bound=model.bound, kwargs=model.kwargs, config=model.config)
     parts = [_changed(part, change) if isinstance(part, Runnable) else part for part in _parts(model)]
-    if None in parts or not parts:
-        return None if parts else model
-    first, *others = parts
-    update: dict[str, Any] = {"default": first}
-    match model:
-        case RunnableBinding():
-            update = {"bound": first}
-        case RunnableWithFallbacks():
-            update = {"runnable": first, "fallbacks": others}
-        case RunnableConfigurableAlternatives():
-            update["alternatives"] = dict(zip(model.alternatives, others, strict=True))
-    return cast("Any", model).model_copy(update=update)  # type: ignore[no-any-return]
+    if not parts:
+        return model
+    return None if any(part is None for part in parts) else _with_parts(model, parts)

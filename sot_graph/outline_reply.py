@@ -1,6 +1,7 @@
 """Readers of what the outline's call returns: an outline in any form, or a refusal of the schema."""
 
 import json
+import re
 from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any, NamedTuple
@@ -9,15 +10,15 @@ from langchain_core.messages import AIMessage
 from pydantic import BaseModel, Field, ValidationError
 
 from sot_graph._engine import reply_in
+from sot_graph.errors import ReplyError
 from sot_graph.outline import read_outline
-from sot_graph.replies import ValueReply
-from sot_graph.retry import http_status, is_transient
+from sot_graph.replies import ValueReply, end_of
+from sot_graph.retry import has_no_reply, http_status, is_transient
 
-PARSING_ERRORS = (ValueError, TypeError, AttributeError, RuntimeError)
-"""What parsers and bindings raise; no error of the network is one of these."""
-SCHEMA_REFUSALS = frozenset({400, 404, 415, 422, 501})
-SCHEMA_WORDS = ("response_format", "schema", "structured", "tool", "function", "grammar")
-"""Words of a server's message that refuses structured output, and not the request as such."""
+_ABOUT_THE_FORM = re.compile(
+    r"schema|json|grammar|sampler|structured|response_format|guided|tool|function", re.IGNORECASE
+)
+"""Words of a server that fails over structured output, and would fail again."""
 
 
 class Outline(BaseModel):
@@ -31,16 +32,18 @@ class Outlined(NamedTuple):
     """What the outline's call returned."""
 
     titles: list[str] | None
-    """None if the provider refuses the schema."""
+    """None if the call failed, and may succeed without a schema."""
     message: AIMessage | None
     """The model's reply, for its token counts."""
+    is_lasting: bool = False
+    """Whether the same failure is to be expected of each call with a schema."""
 
 
 class OutlineReply(ValueReply):
     """Reads the titles out of whatever a model returns: an outline, a message, a text, JSON."""
 
     def reply(self) -> Outlined:
-        """The titles; an empty list if the reply has none."""
+        """The titles; an empty list if the reply has none; a `ReplyError` if it broke off."""
         result, message = self.value, None
         if isinstance(result, Mapping) and "raw" in result:  # a model that returns both, whatever it is asked for
             message, result = result["raw"], result.get("parsed")
@@ -48,6 +51,9 @@ class OutlineReply(ValueReply):
             result, message = None, result
         if result is None:
             result = _text_of(message) if isinstance(message, AIMessage) else message
+        if isinstance(message, AIMessage) and end_of(message) == "broken":
+            msg = "The model's outline ended early."
+            raise ReplyError(msg, is_retryable=True)
         return Outlined(_titles(result), message if isinstance(message, AIMessage) else None)
 
 
@@ -57,9 +63,11 @@ class StructuredReply(OutlineReply):
     def recover(self, error: Exception, reply: AIMessage | None) -> Outlined | None:
         """The outline of a reply that was paid for, or a sign that the provider has no structured output."""
         message = reply or reply_in(error)
+        if isinstance(error, ReplyError) or (message and end_of(message) == "broken"):
+            return None
         if message is not None:  # cut off by its length, or not the JSON that was asked for
             return Outlined(read_outline(_text_of(message)), message)
-        return Outlined(None, None) if _refuses_schema(error) else None
+        return Outlined(None, None, not has_no_reply(error)) if _may_refuse_schema(error) else None
 
 
 def _titles(result: Any) -> list[str]:
@@ -81,10 +89,10 @@ def _text_of(message: AIMessage) -> str:
     return message.text or "\n".join([*arguments, *invalid])
 
 
-def _refuses_schema(error: Exception) -> bool:
-    status, text = http_status(error), str(error).lower()
-    if status in SCHEMA_REFUSALS:
-        return any(word in text for word in SCHEMA_WORDS)
-    if status == HTTPStatus.INTERNAL_SERVER_ERROR:
-        return "response_format" in text or "json_schema" in text
-    return status is None and isinstance(error, PARSING_ERRORS) and not is_transient(error)
+def _may_refuse_schema(error: Exception) -> bool:
+    """Whether the call may succeed without a schema: servers refuse one in all words, and a bad request fails again."""
+    status = http_status(error)
+    if status is not None and status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        return status == HTTPStatus.NOT_IMPLEMENTED or bool(_ABOUT_THE_FORM.search(str(error)))
+    others = {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.TOO_MANY_REQUESTS}
+    return status not in others and not is_transient(error)

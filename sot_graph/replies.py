@@ -1,7 +1,8 @@
 """Readers of replies: a text that is whole, truncated or refused, or any other value."""
 
+import re
 from collections.abc import Sequence
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, BaseMessageChunk
 from langchain_core.messages.ai import add_ai_message_chunks
@@ -14,10 +15,17 @@ REPLY_LIMIT = 200_000
 """Characters of a reply that are read, and chunks: a model may never stop."""
 MERGED_AT = 1_000
 """Chunks that are kept apart: a chunk takes kilobytes, its text a few bytes."""
-# Providers name the reason why a reply ended differently; a whole reply has one of these.
 END_KEYS = ("finish_reason", "stop_reason", "stopReason", "done_reason", "status")
-LENGTH_ENDS = frozenset({"length", "max_tokens", "model_length", "incomplete"})
-REFUSED_ENDS = frozenset({"content_filter", "refusal", "safety", "guardrail_intervened"})
+"""Where providers say why a reply ended."""
+# Only a known good end is good. Providers have many words for the others, and new ones each year.
+_WHOLE = frozenset(
+    {"stop", "eos", "eos_token", "endoftext", "end", "end_turn", "end_of_turn", "stop_sequence", "stop_token", "done"}
+    | {"tool_calls", "tool_call", "tool_use", "function_call", "completed", "complete", "finish", "finished", "success"}
+)
+_REFUSED = re.compile(
+    r"filter|safety|refus|guardrail|recitation|prohibit|block|spii|sensitive|moderat|policy|violat|toxic|unsafe"
+)
+_TRUNCATED = re.compile(r"length|tokens?$|context|incomplete|(?<!rate_)limit")
 
 
 class ValueReply:
@@ -53,11 +61,13 @@ class ModelReply(ValueReply):
     def __init__(self) -> None:
         self.chunks: list[BaseMessage] = []
         self._count = self._length = 0
+        self._end = ""
 
     def add(self, chunk: BaseMessage) -> str:
         """Add a chunk, or the whole reply; returns its text."""
         text = storable(chunk.text)[: REPLY_LIMIT - self._length]
         self.chunks.append(chunk)
+        self._end = _reason(chunk) or self._end  # of the last chunk, because merging joins the reasons of all
         self._count += 1
         self._length += len(text)
         self.is_full = max(self._count, self._length) >= REPLY_LIMIT
@@ -67,41 +77,41 @@ class ModelReply(ValueReply):
 
     def reply(self) -> AIMessage:
         """The whole reply; see `checked`."""
-        return checked(self.chunks, end="length" if self.is_full else None)
+        return checked(self.chunks, end="length" if self.is_full else self._end)
 
     def partial(self) -> BaseMessage | None:
         """See `ValueReply.partial`."""
         return _message_of(self.chunks) if self.chunks else None
 
 
-def checked(chunks: Sequence[BaseMessage], end: str | None = None) -> AIMessage:
+def checked(chunks: Sequence[BaseMessage], end: str) -> AIMessage:
     """Merge the chunks of a reply, and check it.
+
+    A reply without a reason is whole: some servers never give one, and a connection that breaks raises by itself.
 
     Args:
         chunks: What the model streamed or returned.
-        end: Why the reply ended, if it was not the model that ended it.
+        end: Why the reply ended; `""` if nobody says.
 
     Raises:
-        ReplyError: The reply is empty, refused, or ended without a finish reason.
+        ReplyError: The reply is empty, refused, or ended for a reason that is not known to be good.
     """
     message = _message_of(chunks)
     if end:
         message.response_metadata = {**message.response_metadata, END_KEYS[0]: end}
-    end = _end(message)
+    kind = end_of(message)
     blocks = [block for block in message.content if isinstance(block, dict)]
     # The second is how OpenAI's Responses API refuses.
     refusals = [message.additional_kwargs.get("refusal"), *(block.get("refusal") for block in blocks)]
     refusal = next(filter(None, refusals), None)
-    if refusal or end in REFUSED_ENDS:
+    if refusal or kind == "refused":
         msg = f"The model refused to answer{f': {refusal}' if refusal else ''} (finish reason: {end or 'none'})."
         raise ReplyError(msg, is_retryable=False)
-    # LangChain's providers name themselves in their replies, and each of them says how a reply ended; a chat model of
-    # the caller's own may do neither.
-    if not end and "model_provider" in message.response_metadata:
-        msg = "The model's stream ended without a finish reason."
+    if kind == "broken":
+        msg = f"The model's reply ended early (finish reason: {end})."
         raise ReplyError(msg, is_retryable=True)
     if not message.text.strip():
-        if end in LENGTH_ENDS:
+        if kind == "truncated":
             msg = "The model reached its token limit before it wrote any text; raise the limit (max_tokens)."
             raise ReplyError(msg, is_retryable=False)
         msg = f"The model's reply has no text (finish reason: {end or 'none'})."
@@ -109,9 +119,12 @@ def checked(chunks: Sequence[BaseMessage], end: str | None = None) -> AIMessage:
     return message
 
 
-def is_truncated(message: BaseMessage) -> bool:
-    """Whether the model's token limit cut the text off."""
-    return _end(message) in LENGTH_ENDS
+def end_of(message: BaseMessage) -> Literal["whole", "refused", "truncated", "broken"]:
+    """How a reply ended."""
+    end = _reason(message)
+    if not end or end in _WHOLE:
+        return "whole"
+    return "refused" if _REFUSED.search(end) else "truncated" if _TRUNCATED.search(end) else "broken"
 
 
 def _message_of(chunks: Sequence[BaseMessage]) -> AIMessage:
@@ -124,7 +137,12 @@ def _merged(chunks: Sequence[BaseMessage]) -> BaseMessage:
     return add_ai_message_chunks(first, *rest) if rest else first
 
 
-def _end(message: BaseMessage) -> str:
+def _reason(message: BaseMessage) -> str:
     """Why the reply ended, in lower case; `""` if the provider does not say."""
     metadata: dict[str, Any] = message.response_metadata
-    return next((str(metadata[key]).lower() for key in END_KEYS if metadata.get(key)), "")
+    blocked = (metadata.get("prompt_feedback") or {}).get("block_reason")  # Gemini's, without any candidate
+    values = [(metadata.get("incomplete_details") or {}).get("reason"), *map(metadata.get, END_KEYS)]
+    reasons = (getattr(each, "name", each) for each in values)  # some are an enum
+    reason = "blocked" if blocked else next((each for each in reasons if each and isinstance(each, str)), "")
+    # Some servers send it twice, and a client that merges chunks joins both: "stopstop".
+    return re.sub(r"^(.+?)\1+$", r"\1", reason.lower().removeprefix("finish_reason_"))

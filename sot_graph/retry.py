@@ -1,25 +1,44 @@
-"""Which errors a retry may mend, and when to retry."""
+"""Which errors a retry may mend, and when to retry.
+
+Each client has errors of its own, so they are read by what they carry: a status, a code, headers, in the error itself,
+in its response or in the JSON body. A closed list of classes would miss the next client.
+"""
 
 import random
+import re
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from json import JSONDecodeError
 from math import isfinite
+from typing import Any
 
 from langgraph.types import RetryPolicy
-
-from sot_graph.errors import ReplyError
+from pydantic import ValidationError
 
 TRANSIENT_STATUSES = frozenset({HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS})
 LONGEST_PAUSE = 60.0
 """Seconds that a server may ask to wait; a call that would have to wait longer has failed."""
 OUT_OF_QUOTA = "insufficient_quota"
 """OpenAI's code for a 429 that no pause mends."""
-# By name, because the classes are those of HTTP and provider packages that may not be installed: the base class of
-# httpx's errors (and httpx2's), and OpenAI's for an error event or a lost connection within a stream.
-TRANSIENT_NAMES = frozenset({"TransportError", "APIConnectionError", "APIError"})
+
+_UNREADABLE = (ValueError, TypeError, LookupError, AttributeError)
+"""What clients raise over no choices, an error object with status 200, a web page."""
+_INSIDE = ("response", "body", "details", "error", "Error", "ResponseMetadata")
+_MOST_SOURCES = 20
+_STATUS = ("status_code", "status", "code", "http_status", "HTTPStatusCode", "type", "Code")
+_HEADERS = ("headers", "HTTPHeaders")
+_MAY_PASS = re.compile(
+    r"time.?out|timed.?out|deadline|connect|network|transport|protocol|peer|unavailable|overload|capacity|busy|throttl"
+    r"|rate.?limit|too.?many|exhausted|aborted|not.?ready|incomplete.?read|payload|internal|server.?error",
+    re.IGNORECASE,
+)
+"""Words of codes and of the names of exceptions."""
+_STAYS = re.compile(
+    r"invalid|authent|permission|denied|not.?found|context.?length|quota|billing|policy|filter|support|argument",
+    re.IGNORECASE,
+)
 
 
 def is_transient(error: BaseException) -> bool:
@@ -29,46 +48,74 @@ def is_transient(error: BaseException) -> bool:
     replies. False for everything else, such as 400, 401, 403, 404 and 422, and if the server asks to wait for more than
     a minute or says that the account has no quota left.
     """
-    if (retry_after(error) or 0) > LONGEST_PAUSE or getattr(error, "code", None) == OUT_OF_QUOTA:
+    codes = [code for code in _values(error, _STATUS) if isinstance(code, str)]
+    if (retry_after(error) or 0) > LONGEST_PAUSE or OUT_OF_QUOTA in codes:
         return False
     retryable = getattr(error, "is_retryable", None)  # langchain-core's ModelError, and our ReplyError
-    if retryable is not None:
-        return bool(retryable)
-    status = http_status(error)
-    if status is not None:
-        return status in TRANSIENT_STATUSES or status >= HTTPStatus.INTERNAL_SERVER_ERROR
-    if isinstance(error, ConnectionError | TimeoutError | JSONDecodeError):
+    if isinstance(retryable, bool):
+        return retryable
+    status, may_pass = http_status(error), any(map(_MAY_PASS.search, codes))
+    if status is not None:  # Bedrock throttles with a 400, too
+        return status in TRANSIENT_STATUSES or status >= HTTPStatus.INTERNAL_SERVER_ERROR or may_pass
+    if may_pass or isinstance(error, ConnectionError | TimeoutError | JSONDecodeError):
         return True
-    return any(cls.__name__ in TRANSIENT_NAMES for cls in type(error).__mro__)
+    names = [cls.__name__ for each in (error, error.__cause__) for cls in type(each).__mro__]
+    # "APIError" itself is what OpenAI-like clients raise over an error event in a stream.
+    is_event = type(error).__name__ == "APIError" and not any(map(_STAYS.search, codes))
+    return is_event or any(map(_MAY_PASS.search, names))
 
 
-def named(error: Exception) -> Exception:
-    """The same error; a `ReplyError` for the bare ValueError that langchain-core raises over an empty stream."""
-    if isinstance(error, ValueError) and "No generation" in str(error):
-        return ReplyError("The model's stream ended without a single token.", is_retryable=True)
-    return error
+def has_no_reply(error: BaseException) -> bool:
+    """Whether a chat model's client failed to read a reply, which may be whole on a retry: 200 without an answer."""
+    codes = [code for code in _values(error, _STATUS) if isinstance(code, str)]
+    is_parsed = isinstance(error, ValidationError)  # its text speaks of invalid values in any case
+    stays = not is_parsed and any(map(_STAYS.search, [*codes, str(error)[:100]]))
+    return isinstance(error, _UNREADABLE) and http_status(error) is None and not stays
 
 
 def http_status(error: BaseException) -> int | None:
-    """The HTTP status of a failed request, if the error has one."""
-    statuses = (getattr(source, "status_code", None) for source in (error, getattr(error, "response", None)))
-    return next((each for each in statuses if isinstance(each, int) and each >= HTTPStatus.BAD_REQUEST), None)
+    """The status of a failed request (400 to 599), if the error has one: by HTTP, or as the code of an error object."""
+    numbers = (int(each) for each in _values(error, _STATUS) if re.fullmatch(r"[45]\d\d", str(each)))
+    return next(numbers, None)
 
 
 def retry_after(error: BaseException) -> float | None:
     """Seconds that a server asks to wait (`Retry-After`: a number of seconds, or a date), if it does."""
-    headers = getattr(getattr(error, "response", None), "headers", None) or {}
+    for headers in _values(error, _HEADERS):
+        try:
+            milliseconds = headers.get("retry-after-ms")
+            value = headers.get("retry-after") or headers.get("Retry-After")
+            if milliseconds:
+                seconds = float(milliseconds) / 1000
+            elif value[:1].isalpha():
+                seconds = parsedate_to_datetime(value).timestamp() - time.time()
+            else:
+                seconds = float(value)
+        except (AttributeError, TypeError, ValueError):
+            continue
+        if seconds > 0 and isfinite(seconds):
+            return seconds
+    return None
+
+
+def _values(error: BaseException, names: Sequence[str]) -> Iterator[Any]:
+    """The values under these names: of the error, and of what describes it."""
+    sources: list[Any] = [error, *(each for each in error.args if not isinstance(each, str | int))]
+    for source in sources:  # it grows
+        inside = [value for name in _INSIDE if (value := _value(source, name)) is not None]
+        sources += [each for each in inside if not isinstance(each, str | list) and len(sources) < _MOST_SOURCES]
+        for name in names:
+            value = _value(source, name)
+            if value is not None:
+                yield getattr(value, "name", value) if not isinstance(value, int) else int(value)
+
+
+def _value(source: Any, name: str) -> Any:
     try:
-        milliseconds, value = headers.get("retry-after-ms"), headers.get("retry-after") or ""
-        if milliseconds:
-            seconds = float(milliseconds) / 1000
-        elif value[:1].isalpha():
-            seconds = parsedate_to_datetime(value).timestamp() - time.time()
-        else:
-            seconds = float(value)
-    except (AttributeError, TypeError, ValueError):
+        value = source.get(name) if isinstance(source, Mapping) else getattr(source, name, None)
+        return value() if callable(value) and name == "code" else value  # gRPC's is a method
+    except Exception:  # noqa: BLE001 - a property of somebody else's response
         return None
-    return seconds if seconds > 0 and isfinite(seconds) else None
 
 
 DEFAULT_RETRY = RetryPolicy(max_interval=8.0, retry_on=is_transient)
@@ -93,12 +140,12 @@ def retry_policies(policy: RetryPolicy | Sequence[RetryPolicy] | None) -> list[R
     return [each._replace(retry_on=is_transient) if each.retry_on is default else each for each in policies]
 
 
-def pause_before_retry(error: Exception, attempts: int, policies: Sequence[RetryPolicy]) -> float | None:
+def pause_before_retry(error: Exception, requests: int, policies: Sequence[RetryPolicy]) -> float | None:
     """Seconds to wait before the next attempt; None if there is none. As in LangGraph, the first match counts."""
     policy = next((each for each in policies if _matches(each, error)), None)
-    if policy is None or attempts >= policy.max_attempts:
+    if policy is None or requests >= policy.max_attempts:
         return None
-    interval = min(policy.max_interval, policy.initial_interval * policy.backoff_factor ** (attempts - 1))
+    interval = min(policy.max_interval, policy.initial_interval * policy.backoff_factor ** (requests - 1))
     jitter = random.uniform(0, 1) if policy.jitter else 0.0  # noqa: S311 - no secret
     return max(interval + jitter, min(retry_after(error) or 0.0, LONGEST_PAUSE))
 

@@ -45,11 +45,11 @@ TRANSIENT = {
     LATE: Fault(lambda good: replace(good, first_token=FOR_EVER), "timed out"),
 }
 BROKEN_TEXT = {
-    "no finish reason": Fault(lambda good: replace(good, finish=None), "without a finish reason"),
+    "aborted": Fault(lambda good: replace(good, text=half(good), finish="abort"), "abort|Invalid JSON"),
     "empty": Fault(lambda _: Reply(""), "no text"),
     "blank": Fault(lambda _: Reply(" \n "), "no text"),
 }
-"""Transient too, in a text; an outline is read as far as it goes."""
+"""Transient too, in a text; an outline that is empty is none."""
 PERMANENT = {str(code): status(code) for code in (400, 401, 403, 404, 422)}
 REFUSALS = {
     "content filter": Fault(lambda good: replace(good, text=half(good), finish="content_filter"), "refused"),
@@ -58,6 +58,8 @@ REFUSALS = {
     "no token left for text": Fault(lambda _: Reply("", finish="length"), "token limit"),
 }
 """Permanent, in a text; an outline is read as far as it goes."""
+ASKED_PLAINLY = {"400", "404", "422"}
+"""An outline's request that is refused so is sent once more, without a schema."""
 CUT_OFF = {"cut off": Fault(lambda good: replace(good, text=half(good), finish="length"), "")}
 """No error at all: it is kept."""
 FAULTS = {**TRANSIENT, **BROKEN_TEXT, **PERMANENT, **REFUSALS, **CUT_OFF}

@@ -17,7 +17,7 @@ from sot_graph.models import Model
 from sot_graph.nodes.base import Node, Steps, before_answer
 from sot_graph.prompts import GAP, LENGTH, point_instruction
 from sot_graph.redaction import describe
-from sot_graph.replies import is_truncated
+from sot_graph.replies import end_of
 from sot_graph.run import OPENING, TextWriter, run_of
 from sot_graph.state import Point, PointTask, SotState, merge_points
 from sot_graph.streaming import PointEvent, emit
@@ -83,7 +83,7 @@ class Expand(Node):
             run.errors[index] = error
             point |= {"text": writer.shown, "status": "failed", "error": describe(error, call.secrets)}
         else:
-            point |= {"text": writer.text, "status": "truncated" if is_truncated(reply) else "written"}
+            point |= {"text": writer.text, "status": "truncated" if end_of(reply) == "truncated" else "written"}
         emit(PointEvent(type="point", index=index, status=point["status"]))
         writer.end(failed=point["status"] == "failed")
         return {"points": [point], "calls": call.record()}

@@ -8,6 +8,7 @@ import logging
 from collections.abc import Generator, Sequence
 from typing import Any, Literal
 
+from langchain_core.load import dumps
 from langchain_core.messages import SystemMessage
 from langchain_core.runnables import Runnable, RunnableConfig
 from langgraph.types import Overwrite, RetryPolicy
@@ -16,7 +17,7 @@ from sot_graph import _engine
 from sot_graph.models import Model, resolve, structured
 from sot_graph.nodes.base import Node, Request, Steps, Turn, read_turn
 from sot_graph.outline import clean_titles
-from sot_graph.outline_reply import Outline, OutlineReply, StructuredReply
+from sot_graph.outline_reply import Outline, Outlined, OutlineReply, StructuredReply
 from sot_graph.prompts import PLAIN_FORM, outline_instruction, revision_instruction
 from sot_graph.redaction import secrets_of
 from sot_graph.replies import ValueReply
@@ -52,6 +53,7 @@ class Skeleton(Node):
         self.instruction = outline_instruction(*counts, may_decline=route == "auto", has_opening=has_opening)
         self.revised_instruction = outline_instruction(*counts, may_decline=False, has_opening=False)
         self._bound: tuple[Model, Model | None] | None = None
+        self._without_schema: set[str] = set()  # the models whose providers refused a schema
 
     def steps(self, state: SotState, config: RunnableConfig) -> Steps:
         """Write the outline, unless the caller has one or the question does not suit."""
@@ -95,20 +97,27 @@ class Skeleton(Node):
         """Ask for the outline: by a schema if the model can, else as plain text."""
         instruction = [self.revised_instruction, revision_instruction(revision)] if revision else [self.instruction]
         model = resolve(self.outliner, config)
-        bound = self._bound  # made once for as long as the model stays the same
-        if bound is None or bound[0] is not model:
-            bound = self._bound = (model, structured(model, Outline))
-        if bound[1] is not None:
+        bound = self._structured(model)
+        if bound is not None:
             messages = self.messages(turn.conversation, "\n".join(instruction))
-            options: Any = {"runnable": bound[1], "reader": StructuredReply, "attempts": attempts}
-            titles: list[str] | None
-            titles, _message = yield self.call("skeleton", "outline", config, lambda _shown: messages, **options)
-            if titles is not None:
-                return titles
+            options: Any = {"runnable": bound, "reader": StructuredReply, "attempts": attempts}
+            reply: Outlined = yield self.call("skeleton", "outline", config, lambda _shown: messages, **options)
+            if reply.titles is not None:
+                return reply.titles
         plain = self.messages(turn.conversation, "\n".join([*instruction, PLAIN_FORM]))
         options = {"runnable": model, "reader": OutlineReply, "attempts": attempts}
-        titles, _message = yield self.call("skeleton", "outline", config, lambda _shown: plain, **options)
-        return titles or []
+        outlined: Outlined = yield self.call("skeleton", "outline", config, lambda _shown: plain, **options)
+        if bound is not None and reply.is_lasting:  # it was the schema: the next run does without it
+            self._without_schema.add(dumps(model))
+            self._bound = (model, None)
+        return outlined.titles or []
+
+    def _structured(self, model: Model) -> Model | None:
+        """The model bound to the schema, if it can be, made once for as long as the model stays the same."""
+        if self._bound is None or self._bound[0] is not model:
+            is_refused = bool(self._without_schema) and dumps(model) in self._without_schema
+            self._bound = (model, None if is_refused else structured(model, Outline))
+        return self._bound[1]
 
     def _capped(self, titles: Sequence[str]) -> list[str]:
         """The points to write; none if they are too few for an outline."""

@@ -22,7 +22,7 @@ from langgraph.constants import TAG_NOSTREAM
 from langgraph.graph import END, START, StateGraph
 from langgraph.graph.state import CompiledStateGraph
 from langgraph.types import Command, Send, interrupt
-from openai import APIError, LengthFinishReasonError, NotFoundError
+from openai import LengthFinishReasonError, NotFoundError
 from pydantic import BaseModel
 from typing_extensions import TypedDict
 
@@ -336,28 +336,6 @@ async def test_untraced() -> None:
     assert "choose" not in started.names, "RunnableCallable(trace=False) makes a run in the trace"
     drawn = graph.get_graph()
     assert {(edge.source, edge.target) for edge in drawn.edges} >= {("__start__", "node"), ("__start__", "__end__")}
-
-
-@pytest.mark.parametrize("is_async", [False, True])
-async def test_without_client_retries(server: FakeOpenAI, *, is_async: bool) -> None:
-    """`root_client` and `client` of OpenAI's chat models, which are made with a number of retries."""
-    server.script = lambda _: Reply(status=500)
-    given = server.model(max_retries=3)
-    model = given.model_copy(update=_engine.without_client_retries(given))
-    with pytest.raises(APIError):
-        await model.ainvoke("?") if is_async else model.invoke("?")
-    assert len(server.requests) == 1, "the client of ChatOpenAI retries although root_client has max_retries=0"
-    assert (given.max_retries, given.root_client.max_retries) == (3, 3), "the caller's own model is changed"
-
-
-def test_without_client_retries_of_other_models() -> None:
-    """Models without `max_retries` stay as they are; those without `root_client` get the number."""
-
-    class WithRetries(FakeListChatModel):
-        max_retries: int = 6
-
-    assert _engine.without_client_retries(FakeListChatModel(responses=[])) == {}
-    assert _engine.without_client_retries(WithRetries(responses=[])) == {"max_retries": 0}
 
 
 class Shape(BaseModel):

@@ -346,7 +346,7 @@ async def test_a_truncated_point_says_so(server: FakeOpenAI, answer: Any) -> Non
 @pytest.mark.parametrize(
     "fault",
     [
-        Reply("A text without an end", finish=None),
+        Reply("A text without an end", finish="error"),
         Reply(""),
         Reply("  "),
         Reply(status=500),
@@ -354,7 +354,7 @@ async def test_a_truncated_point_says_so(server: FakeOpenAI, answer: Any) -> Non
         Reply(hang_up=True),
         Reply("Lost at once", drop_after=0),
     ],
-    ids=["no finish reason", "empty", "blank", "500", "429", "hang up", "dropped"],
+    ids=["unknown end", "empty", "blank", "500", "429", "hang up", "dropped"],
 )
 async def test_what_may_pass_is_retried(server: FakeOpenAI, answer: Any, fault: Reply) -> None:
     fails_first(server, fault)
@@ -422,7 +422,7 @@ async def test_echoes_are_removed_the_same(server: FakeOpenAI, answer: Any) -> N
 
 
 async def test_a_direct_answer_is_checked_the_same(server: FakeOpenAI, answer: Any) -> None:
-    server.script = lambda request: Reply(finish=None) if request.attempt == 1 else Reply("At last.")
+    server.script = lambda request: Reply("At", finish="unload") if request.attempt == 1 else Reply("At last.")
     result = await answer(create_sot_graph(server.model(), route=lambda _: False, retry_policy=QUICK))
     assert result["answer"] == "At last."
     direct = result["messages"][-1].response_metadata["sot"]["stages"]["direct"]

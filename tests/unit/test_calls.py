@@ -12,7 +12,7 @@ from langchain_core.runnables import RunnableLambda
 from langgraph.types import RetryPolicy
 
 from sot_graph import ReplyError, create_sot_graph
-from sot_graph.replies import checked, is_truncated
+from sot_graph.replies import ModelReply, end_of
 from sot_graph.retry import DEFAULT_RETRY, is_transient, retry_policies
 
 
@@ -61,6 +61,13 @@ def test_a_policy_without_retry_on_gets_ours() -> None:
     assert retry_policies([own]) == [own]
 
 
+def read(*chunks: Any) -> AIMessage:
+    reader = ModelReply()
+    for chunk in chunks:
+        reader.add(chunk)
+    return reader.reply()
+
+
 def reply(text: str = "Text.", **metadata: Any) -> AIMessage:
     return AIMessage(text, response_metadata=metadata)
 
@@ -79,7 +86,7 @@ def reply(text: str = "Text.", **metadata: Any) -> AIMessage:
     ids=lambda message: str(message.response_metadata),
 )
 def test_a_whole_reply_is_taken(message: AIMessage) -> None:
-    assert checked([message]).text == message.text
+    assert read(message).text == message.text
 
 
 @pytest.mark.parametrize(
@@ -87,7 +94,6 @@ def test_a_whole_reply_is_taken(message: AIMessage) -> None:
     [
         (reply(""), "no text", True),
         (reply(" \n"), "no text", True),
-        (reply(model_provider="openai"), "without a finish reason", True),
         (reply("", finish_reason="length"), "raise the limit", False),
         (reply("Some", finish_reason="content_filter"), "refused", False),
         (reply("Some", stop_reason="refusal"), "refused", False),
@@ -98,7 +104,7 @@ def test_a_whole_reply_is_taken(message: AIMessage) -> None:
 )
 def test_a_reply_that_cannot_be_used_is_refused(message: AIMessage, says: str, retryable: bool) -> None:  # noqa: FBT001
     with pytest.raises(ReplyError, match=says) as caught:
-        checked([message])
+        read(message)
     assert caught.value.is_retryable is retryable
 
 
@@ -107,17 +113,72 @@ def test_chunks_are_merged() -> None:
         AIMessageChunk(content="One "),
         AIMessageChunk(content="two.", response_metadata={"finish_reason": "stop"}),
     ]
-    message = checked(chunks)
+    message = read(*chunks)
     assert type(message) is AIMessage
     assert message.text == "One two."
 
 
+WHOLE = [
+    "stop",
+    "STOP",
+    "end_turn",
+    "eos",
+    "eos_token",
+    "stop_sequence",
+    "tool_calls",
+    "COMPLETE",
+    "FINISH",
+    "endoftext",
+]
+TRUNCATED = ["length", "max_tokens", "MAX_TOKENS", "model_length", "model_context_window_exceeded", "max_output_tokens"]
+REFUSED = ["content_filter", "SAFETY", "RECITATION", "PROHIBITED_CONTENT", "BLOCKLIST", "SPII", "content_filtered"]
+REFUSED += ["guardrail_intervened", "sensitive", "IMAGE_SAFETY", "ERROR_TOXIC"]
+BROKEN = [
+    "error",
+    "abort",
+    "unload",
+    "load",
+    "insufficient_system_resource",
+    "OTHER",
+    "MALFORMED_FUNCTION_CALL",
+    "cancelled",
+]
+ENDS = {"whole": WHOLE, "truncated": TRUNCATED, "refused": REFUSED, "broken": BROKEN}
+EACH_END = [(reason, kind) for kind, reasons in ENDS.items() for reason in reasons]
+
+
+@pytest.mark.parametrize("twice", [False, True])
+@pytest.mark.parametrize(("reason", "kind"), EACH_END)
+def test_an_end_is_good_only_if_it_is_known_to_be(reason: str, kind: str, *, twice: bool) -> None:
+    assert end_of(reply(finish_reason=reason * (1 + twice))) == kind
+
+
 @pytest.mark.parametrize(
-    "end", [{"finish_reason": "length"}, {"stop_reason": "max_tokens"}, {"finish_reason": "MAX_TOKENS"}]
+    ("metadata", "kind"),
+    [
+        ({"stop_reason": "end_turn"}, "whole"),
+        ({"stopReason": "content_filtered"}, "refused"),
+        ({"done_reason": "load"}, "broken"),
+        ({"status": "incomplete", "incomplete_details": {"reason": "content_filter"}}, "refused"),
+        ({"status": "incomplete", "incomplete_details": {"reason": "max_output_tokens"}}, "truncated"),
+        ({"status": "completed", "incomplete_details": None}, "whole"),
+        ({"status": "in_progress"}, "broken"),
+        ({"status": 200}, "whole"),  # of the HTTP response
+        ({"prompt_feedback": {"block_reason": "SAFETY"}}, "refused"),
+        ({}, "whole"),
+    ],
+    ids=str,
 )
-def test_truncation_is_recognized(end: dict[str, str]) -> None:
-    assert is_truncated(reply(**end))
-    assert not is_truncated(reply(finish_reason="stop"))
+def test_an_end_is_found_wherever_a_provider_puts_it(metadata: dict[str, Any], kind: str) -> None:
+    assert end_of(reply(**metadata)) == kind
+
+
+def test_the_last_chunks_own_reason_counts() -> None:
+    ends = [{"finish_reason": "length"}, {"finish_reason": "length"}, {}, {"finish_reason": "stop"}, {}]
+    chunks = [AIMessageChunk(content="A", response_metadata=end) for end in ends]
+    message = read(*chunks)
+    assert (message.text, end_of(message)) == ("AAAAA", "whole")
+    assert end_of(read(*chunks[:3])) == "truncated"
 
 
 async def test_a_model_without_structured_output_is_read_as_text() -> None:
