@@ -15,7 +15,7 @@ from langgraph.types import RetryPolicy
 
 from sot_graph import _engine
 from sot_graph.errors import ReplyError
-from sot_graph.models import callbacks_of, chat_model_of, client_attempts, is_model, leave_out_stream_options
+from sot_graph.models import asks_for_counts, callbacks_of, chat_model_of, client_retries, is_model, refuses_counts
 from sot_graph.redaction import describe
 from sot_graph.replies import ModelReply, ValueReply
 from sot_graph.retry import has_no_reply, pause_before_retry
@@ -120,22 +120,24 @@ class Call:
             if self._reply is None:
                 described = describe(error, self.secrets)
                 self.attempts.append(attempt.record(attempt.reader.partial(), described))
-                self._next_pause = self._pause_after(error, is_streamed=attempt.is_streamed)
+                self._next_pause = self._pause_after(error, attempt)
                 if self._next_pause is None:
                     raise
                 logger.info("Retry of %s %s in %.1f s: %s", self.stage, self.what, self._next_pause, described)
                 return
         self.attempts.append(attempt.record(getattr(self._reply, "message", self._reply)))
 
-    def _pause_after(self, error: Exception, *, is_streamed: bool) -> float | None:
+    def _pause_after(self, error: Exception, attempt: "_Attempt") -> float | None:
         """Seconds until the next attempt; None if there is none."""
-        if is_streamed and leave_out_stream_options(self.runnable, error):
+        if attempt.asking and refuses_counts(error):
+            for model in attempt.asking:  # the graph's own copies, so that it remembers
+                model.stream_usage = False
             return 0.0
-        requests = self.number
-        if is_model(self.runnable) and not isinstance(error, ReplyError):
-            requests *= client_attempts(self.runnable)
-            error = ReplyError(str(error), is_retryable=True) if has_no_reply(error) else error
-        return pause_before_retry(error, requests, self.policies)
+        if is_model(self.runnable) and has_no_reply(error):
+            error = ReplyError(str(error), is_retryable=True)
+        # What a client repeats by itself counts as attempts.
+        repeated = 0 if isinstance(error, ReplyError) else client_retries(self.runnable, error)
+        return pause_before_retry(error, self.number * (1 + repeated), self.policies)
 
 
 def _raise_if_stopped() -> None:
@@ -159,6 +161,7 @@ class _Attempt:
         self.reader = call.reader()
         wants_tokens = run_of(call.config).wants_tokens(call.config, *callbacks_of(call.runnable))
         self.is_streamed = call.writer is not None and (wants_tokens or getattr(model, "streaming", False) is True)
+        self.asking = asks_for_counts(call.runnable) if self.is_streamed else []
 
     def add(self, chunk: Any) -> bool:
         """Add a chunk, or the whole reply; returns whether no more is read."""

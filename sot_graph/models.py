@@ -14,7 +14,7 @@ from langchain_core.runnables.retry import RunnableRetry
 from pydantic import BaseModel
 
 from sot_graph import _engine
-from sot_graph.retry import http_status
+from sot_graph.retry import http_status, retries_in, words_of
 
 Model = Runnable[Any, Any]
 """A chat model, or what its `with_fallbacks`, `bind`, `with_config`, ... return."""
@@ -31,7 +31,7 @@ def prepare_model(model: object, option: str = "model") -> Model:
     """Make the model that the graph calls of what the caller gave.
 
     In this copy the client's own retries and `with_retry` are off, because the graph's retry policy is the one layer
-    that retries, and the token counts of streams are on. See `client_attempts` for a client that keeps its retries.
+    that retries, and the token counts of streams are on. See `client_retries` for a client that keeps its retries.
 
     Raises:
         TypeError: It is neither a name nor a model.
@@ -121,21 +121,22 @@ def callbacks_of(model: object) -> Iterator[BaseCallbackHandler]:
             yield from _engine.handlers_of(config)
 
 
-def client_attempts(model: Model) -> int:
-    """The most requests that one call of a prepared model sends: several if its client keeps its own retries."""
+def client_retries(model: Model, error: Exception) -> int:
+    """How often the client of a prepared model has repeated the request of a failed call by itself."""
     settings = [vars(each) for each in _walk(model) if isinstance(each, BaseChatModel)]
-    retries = (each["max_retries"] for each in settings if "max_retries" in each)
-    return 1 + max((DEFAULT_RETRIES if each is None else each for each in retries), default=0)
+    limits = (each["max_retries"] for each in settings if "max_retries" in each)
+    limit = max((DEFAULT_RETRIES if each is None else each for each in limits), default=0)
+    return limit and retries_in(error, limit)
 
 
-def leave_out_stream_options(model: Model, error: Exception) -> bool:
-    """Whether a server refused the request for token counts in a stream; then the model does not send it again."""
-    if http_status(error) not in {400, 422} or not _UNKNOWN_PARAMETER.search(str(error)):
-        return False
-    asking = [each for each in _walk(model) if isinstance(each, BaseChatModel) and getattr(each, "stream_usage", False)]
-    for each in asking:
-        each.stream_usage = False  # type: ignore[attr-defined]  # of the graph's own copy
-    return bool(asking)
+def asks_for_counts(model: Model) -> list[Any]:
+    """The chat models of a Runnable that ask for token counts in a stream, which some servers refuse."""
+    return [each for each in _walk(model) if isinstance(each, BaseChatModel) and getattr(each, "stream_usage", False)]
+
+
+def refuses_counts(error: Exception) -> bool:
+    """Whether a server may have refused `stream_options`, as far as its words tell."""
+    return http_status(error) in {400, 422} and bool(_UNKNOWN_PARAMETER.search(words_of(error)))
 
 
 def prepare_models_in(runnable: Runnable[Any, Any]) -> Runnable[Any, Any]:

@@ -13,7 +13,7 @@ from sot_graph._engine import reply_in
 from sot_graph.errors import ReplyError
 from sot_graph.outline import read_outline
 from sot_graph.replies import ValueReply, end_of
-from sot_graph.retry import has_no_reply, http_status, is_transient
+from sot_graph.retry import has_no_reply, http_status, is_transient, words_of
 
 _ABOUT_THE_FORM = re.compile(
     r"schema|json|grammar|sampler|structured|response_format|guided|tool|function", re.IGNORECASE
@@ -93,6 +93,6 @@ def _may_refuse_schema(error: Exception) -> bool:
     """Whether the call may succeed without a schema: servers refuse one in all words, and a bad request fails again."""
     status = http_status(error)
     if status is not None and status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-        return status == HTTPStatus.NOT_IMPLEMENTED or bool(_ABOUT_THE_FORM.search(str(error)))
+        return status == HTTPStatus.NOT_IMPLEMENTED or bool(_ABOUT_THE_FORM.search(words_of(error)))
     others = {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.TOO_MANY_REQUESTS}
     return status not in others and not is_transient(error)

@@ -51,12 +51,12 @@ def is_transient(error: BaseException) -> bool:
     codes = [code for code in _values(error, _STATUS) if isinstance(code, str)]
     if (retry_after(error) or 0) > LONGEST_PAUSE or OUT_OF_QUOTA in codes:
         return False
-    retryable = getattr(error, "is_retryable", None)  # langchain-core's ModelError, and our ReplyError
-    if isinstance(retryable, bool):
-        return retryable
     status, may_pass = http_status(error), any(map(_MAY_PASS.search, codes))
-    if status is not None:  # Bedrock throttles with a 400, too
-        return status in TRANSIENT_STATUSES or status >= HTTPStatus.INTERNAL_SERVER_ERROR or may_pass
+    if status is not None and (status in TRANSIENT_STATUSES or status >= HTTPStatus.INTERNAL_SERVER_ERROR):
+        return True
+    retryable = getattr(error, "is_retryable", None)  # langchain-core's ModelError, and our ReplyError
+    if isinstance(retryable, bool) or status is not None:
+        return bool(retryable) or (status is not None and may_pass)  # Bedrock throttles with a 400, too
     if may_pass or isinstance(error, ConnectionError | TimeoutError | JSONDecodeError):
         return True
     names = [cls.__name__ for each in (error, error.__cause__) for cls in type(each).__mro__]
@@ -77,6 +77,16 @@ def http_status(error: BaseException) -> int | None:
     """The status of a failed request (400 to 599), if the error has one: by HTTP, or as the code of an error object."""
     numbers = (int(each) for each in _values(error, _STATUS) if re.fullmatch(r"[45]\d\d", str(each)))
     return next(numbers, None)
+
+
+def words_of(error: BaseException) -> str:
+    """What a server says: the error's message, and the JSON body, which some clients leave out of it."""
+    return f"{error} {getattr(error, 'body', None) or ''}"
+
+
+def retries_in(error: BaseException, default: int) -> int:
+    """How often the client repeated a failed request by itself, if the error says it (botocore's does)."""
+    return next((int(each) for each in _values(error, ("RetryAttempts",)) if isinstance(each, int)), default)
 
 
 def retry_after(error: BaseException) -> float | None:
@@ -100,7 +110,7 @@ def retry_after(error: BaseException) -> float | None:
 
 def _values(error: BaseException, names: Sequence[str]) -> Iterator[Any]:
     """The values under these names: of the error, and of what describes it."""
-    sources: list[Any] = [error, *(each for each in error.args if not isinstance(each, str | int))]
+    sources: list[Any] = [error, *(each for each in error.args if not isinstance(each, str | int)), error.__cause__]
     for source in sources:  # it grows
         inside = [value for name in _INSIDE if (value := _value(source, name)) is not None]
         sources += [each for each in inside if not isinstance(each, str | list) and len(sources) < _MOST_SOURCES]

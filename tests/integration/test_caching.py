@@ -40,7 +40,9 @@ class Shouter:
         return self.text
 
 
-@pytest.mark.parametrize("expander", [shout, RunnableLambda(shout), RunnableLambda(shout, whisper)], ids=["function", "sync", "both"])
+@pytest.mark.parametrize(
+    "expander", [shout, RunnableLambda(shout), RunnableLambda(shout, whisper)], ids=["function", "sync", "both"]
+)
 async def test_what_a_named_function_writes_is_cached(server: FakeOpenAI, run: Run, expander: Any) -> None:
     cache: InMemoryCache[Any] = InMemoryCache()
     shouted.clear()

@@ -1,6 +1,7 @@
 """What is retried, and which replies are refused."""
 
 import json
+from enum import Enum
 from types import SimpleNamespace
 from typing import Any
 
@@ -13,7 +14,7 @@ from langgraph.types import RetryPolicy
 
 from sot_graph import ReplyError, create_sot_graph
 from sot_graph.replies import ModelReply, end_of
-from sot_graph.retry import DEFAULT_RETRY, is_transient, retry_policies
+from sot_graph.retry import DEFAULT_RETRY, has_no_reply, http_status, is_transient, retry_after, retry_policies
 
 
 class TransportError(Exception):
@@ -24,10 +25,48 @@ class ReadError(TransportError):
     pass
 
 
-def with_status(status: int) -> Exception:
-    error = Exception("from the server")
-    error.response = SimpleNamespace(status_code=status)  # type: ignore[attr-defined]
+def error_with(error: Exception | None = None, **attributes: Any) -> Exception:
+    error = error or Exception("from the server")
+    for name, value in attributes.items():
+        setattr(error, name, value)
     return error
+
+
+def with_status(status: int) -> Exception:
+    return error_with(response=SimpleNamespace(status_code=status))
+
+
+class GrpcCode(Enum):
+    UNAVAILABLE = (14, "unavailable")
+    RESOURCE_EXHAUSTED = (8, "resource exhausted")
+    INVALID_ARGUMENT = (3, "invalid argument")
+
+
+def from_botocore(code: str, status: int = 400, headers: Any = None) -> Exception:
+    metadata = {"HTTPStatusCode": status, "HTTPHeaders": headers, "RetryAttempts": 0}
+    return error_with(response={"Error": {"Code": code, "Message": "m"}, "ResponseMetadata": metadata})
+
+
+def from_grpc(code: GrpcCode) -> Exception:
+    return error_with(code=lambda: code, details=lambda: "details")
+
+
+def caused_by(cause: Exception) -> Exception:
+    error = OddError()
+    error.__cause__ = cause
+    return error
+
+
+class OddError(Exception):
+    """As a client wraps the errors of another one."""
+
+
+class ServerDisconnectedError(Exception):
+    pass
+
+
+class APIError(Exception):
+    """Named as OpenAI-like clients name the error of an event in a stream."""
 
 
 @pytest.mark.parametrize(
@@ -43,6 +82,30 @@ def with_status(status: int) -> Exception:
         (ConnectionResetError(), True),
         (json.JSONDecodeError("corrupt", "", 0), True),
         (ReadError(), True),
+        (from_botocore("ThrottlingException"), True),
+        (from_botocore("ModelTimeoutException", 408), True),
+        (from_botocore("throttlingException", 200), True),  # in an event stream
+        (from_botocore("ValidationException"), False),
+        (from_botocore("AccessDeniedException", 403), False),
+        (from_grpc(GrpcCode.UNAVAILABLE), True),
+        (from_grpc(GrpcCode.RESOURCE_EXHAUSTED), True),
+        (from_grpc(GrpcCode.INVALID_ARGUMENT), False),
+        (error_with(code=503, status="UNAVAILABLE"), True),  # google.genai
+        (error_with(code=400, status="INVALID_ARGUMENT"), False),
+        (error_with(status=502), True),  # aiohttp
+        (error_with(status=404), False),
+        (error_with(http_status="429"), True),
+        (ServerDisconnectedError(), True),
+        (caused_by(with_status(503)), True),
+        (caused_by(with_status(404)), False),
+        (caused_by(ReadError()), True),
+        (ValueError({"message": "overloaded", "code": 502}), True),
+        (ValueError({"message": "no such key", "code": 401}), False),
+        (error_with(APIError(), code="server_error"), True),
+        (error_with(APIError(), code=None), True),
+        (error_with(APIError(), code="invalid_api_key"), False),
+        (error_with(APIError(), body={"error": {"code": 400}}), False),
+        (error_with(APIError(), code="insufficient_quota"), False),
         (ValueError("a mistake"), False),
         (RuntimeError("a mistake"), False),
         (KeyError("a mistake"), False),
@@ -51,6 +114,41 @@ def with_status(status: int) -> Exception:
 )
 def test_only_what_may_pass_is_transient(error: Exception, transient: bool) -> None:  # noqa: FBT001 - a parameter
     assert is_transient(error) is transient
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        error_with(response=SimpleNamespace(headers={"retry-after": "7"})),
+        error_with(response=SimpleNamespace(headers={"retry-after-ms": "7000"})),
+        error_with(headers={"Retry-After": "7"}),  # aiohttp
+        from_botocore("ThrottlingException", headers={"retry-after": "7"}),
+        caused_by(error_with(response=SimpleNamespace(headers={"retry-after": "7"}))),
+    ],
+)
+def test_retry_after_is_found_wherever_a_client_puts_it(error: Exception) -> None:
+    assert retry_after(error) == 7
+    assert http_status(error) in {None, 400}
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (IndexError("list index out of range"), True),
+        (TypeError("'NoneType' object is not iterable"), True),
+        (KeyError("choices"), True),
+        (ValueError({"message": "overloaded", "code": "server_error"}), True),
+        (ValueError("server_error: boom"), True),
+        (ValueError({"message": "no such key", "code": 401}), False),
+        (ValueError("invalid_prompt: your request was flagged"), False),
+        (TypeError("create() got an unexpected keyword argument 'stopp'"), False),
+        (RuntimeError("a mistake"), False),
+        (with_status(400), False),
+    ],
+    ids=str,
+)
+def test_a_reply_without_an_answer_is_known_by_the_clients_failure(error: Exception, *, expected: bool) -> None:
+    assert has_no_reply(error) is expected
 
 
 def test_a_policy_without_retry_on_gets_ours() -> None:
@@ -249,6 +347,5 @@ def test_a_model_without_structured_output_writes_a_list_and_is_not_copied(struc
 
 def test_a_model_that_counts_its_calls_does_not_begin_anew() -> None:
     model = FakeListChatModel(responses=["1. One\n2. Two", "First.", "Second."])
-    assert (
-        create_sot_graph(model).invoke({"question": "What?"}, {"max_concurrency": 1})["answer"] == "First.\n\nSecond."
-    )
+    result = create_sot_graph(model).invoke({"question": "What?"}, {"max_concurrency": 1})
+    assert {point["text"] for point in result["points"]} == {"First.", "Second."}
