@@ -24,7 +24,8 @@ _LOOKS_LIKE_A_KEY = r"(?=[\w.~+/=-]*\d|[\w.~+/=-]{20})"
 _KEY = re.compile(
     rf"(?<=bearer ){_LOOKS_LIKE_A_KEY}[\w.~+/=-]+|(?<=basic ){_LOOKS_LIKE_A_KEY}[\w+/=]+|(?<=://)[^\s/@]+(?=@)"
     rf"|\b(?:sk-|gsk_|hf_|ghp_|xai-|pplx-|lsv2_|AIza){_LOOKS_LIKE_A_KEY}[\w-]+"
-    rf"|(?P<name>(?<![a-z])(?:api)?(?:key|token|secret|password)[\"']?\s?[=:]\s?[\"']?)"
+    rf"|(?P<name>(?<![a-z_-])(?:x-)?(?:(?:api|access|auth|client|secret|private|refresh)[_-]?)?(?:key|token|secret|password)"
+    rf"[\"']?\s?[=:]\s?[\"']?)"
     rf"{_LOOKS_LIKE_A_KEY}[\w.~+/-]{{12,}}",
     re.IGNORECASE,
 )

@@ -3,6 +3,7 @@
 import asyncio
 import threading
 from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -341,3 +342,24 @@ async def test_an_agents_runs_are_below_its_point(server: FakeOpenAI, run: Run) 
     above = tree.above("lookup")
     point = next(name for name in above if name.startswith("expand "))
     assert above[above.index(point) :] == [point, "expand", "skeleton_of_thought"]
+
+
+async def test_a_limit_of_the_inner_graph_holds_for_each_of_its_runs(server: FakeOpenAI, run: Run) -> None:
+    server.script = lambda request: replace(inner_titles(request), first_token=0.05)
+    inner = create_sot_graph(server.model()).with_config(max_concurrency=1)
+    graph = create_sot_graph(server.model(), expander=inner)
+    await run(graph, {**QUESTION, "outline": ["Light", "Noise"]})
+    assert server.most_in_flight == 2, "two inner runs, each with one call at a time"
+
+
+@pytest.mark.parametrize("limit", [None, 2, 8])
+async def test_a_function_sees_the_callers_own_limit(server: FakeOpenAI, run: Run, limit: int | None) -> None:
+    seen: list[Any] = []
+
+    def note(messages: list[BaseMessage], config: RunnableConfig) -> str:
+        seen.append(config.get("max_concurrency"))
+        return written(messages)
+
+    config: RunnableConfig = {"max_concurrency": limit} if limit else {}
+    await run(create_sot_graph(server.model(), expander=note), QUESTION, config)
+    assert seen == [limit] * 4

@@ -158,3 +158,23 @@ async def test_a_key_of_the_runs_config_is_not_in_a_points_error(server: FakeOpe
     result = await run(graph, {"question": "What?"}, {"configurable": chosen})
     assert [point["status"] for point in result["points"]] == ["written", "failed", "written", "written"]
     assert "Refused: ***." in result["points"][1]["error"]
+
+
+async def test_a_value_is_no_secret_because_of_its_name(
+    server: FakeOpenAI, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The environment and the caller's metadata hold words such as key and pwd in names of things that are none."""
+    monkeypatch.setenv("PWD", "/srv/reports")
+    monkeypatch.setenv("OLDPWD", "/srv/archive")
+    monkeypatch.setenv("KEYBOARD_LAYOUT", "colemak-dh")
+
+    def fails(_messages: object) -> str:
+        msg = "no file /srv/reports/a.txt or /srv/archive/b.txt for tenant_2024_batch, colemak-dh, created_at_desc"
+        raise FileNotFoundError(msg)
+
+    graph = create_sot_graph(server.model(), expander=fails, retry_policy=RetryPolicy(max_attempts=1))
+    metadata = {"cache_key": "tenant_2024_batch", "sort_key": "created_at_desc"}
+    with pytest.raises(ExpansionError) as raised:
+        await run(graph, QUESTION, {"metadata": metadata, "configurable": metadata})
+    assert "***" not in str(raised.value)
+    assert "/srv/reports/a.txt" in raised.value.failed[0]["error"]

@@ -28,6 +28,9 @@ from sot_graph.redaction import ERROR_LIMIT, describe, redact, secrets_of
         ("no such key: gsk_abc123def456", "no such key: ***"),
         ("api-key: 0123456789abcdef", "api-key: ***"),
         ("{'api_key': 'abcdefghij12'}", "{'api_key': '***'}"),
+        ("x-api-key: 0123456789abcdef", "x-api-key: ***"),
+        ("client_secret=0123456789abcdef", "client_secret=***"),
+        ("cache_key=user_profile_2024, sort_key: created_at_2024_01, partition-key=region_eu_west_1", None),
         ("KeyError: 'title1', max_tokens=40960000, a monkey: bananas123456, token: none, sort key: user_id_2", None),
     ],
 )
