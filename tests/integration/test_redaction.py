@@ -177,4 +177,4 @@ async def test_a_value_is_no_secret_because_of_its_name(
     with pytest.raises(ExpansionError) as raised:
         await run(graph, QUESTION, {"metadata": metadata, "configurable": metadata})
     assert "***" not in str(raised.value)
-    assert "/srv/reports/a.txt" in raised.value.failed[0]["error"]
+    assert "/srv/reports/a.txt" in str(raised.value.failed[0]["error"])
