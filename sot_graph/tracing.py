@@ -12,7 +12,7 @@ from sot_graph.state import SotState
 
 TAG = "sot:"
 __version__ = version("sot-graph")
-_BOOKKEEPING = frozenset({"answer_id", "calls", "opening_call"})
+_BOOKKEEPING = frozenset({"answer_id", "attempts", "opening_attempts"})
 _RESULTS = frozenset({"answer", "points"})
 
 

@@ -16,7 +16,7 @@ from sot_graph.redaction import secrets_of
 from sot_graph.run import run_of
 from sot_graph.state import SotState, Update
 from sot_graph.text import encodable
-from sot_graph.usage import Calls, merge_calls, summarize, total_usage
+from sot_graph.usage import Attempt, summarize, total_usage
 
 
 class Request(Protocol):
@@ -148,7 +148,7 @@ def before_answer(messages: Sequence[BaseMessage], answer_id: str | None) -> lis
     return list(messages[: next(answers, None)])
 
 
-def answer_update(state: SotState, text: str, calls: Calls, config: RunnableConfig) -> Update:
+def answer_update(state: SotState, text: str, attempts: Sequence[Attempt], config: RunnableConfig) -> Update:
     """The update of the last node: the answer, with its opening, and its message with the usage of all calls."""
     run = run_of(config)
     answer = GAP.join(part for part in (state.get("opening"), text) if part)
@@ -156,14 +156,14 @@ def answer_update(state: SotState, text: str, calls: Calls, config: RunnableConf
         run.answer.finish(answer, config)
     # The chunks were streamed with this id, so LangGraph does not send the message again.
     message_id = state.get("answer_id") or run.message_id
-    records = merge_calls({**(state.get("opening_call") or {}), **state["calls"]}, calls)
-    # In a fresh run, a call from before the run was answered by the cache.
-    cached = {name for name, attempts in records.items() if run.is_fresh and attempts[-1]["began"] < run.began}
-    records = {**run.calls_before, **records}
+    made = [*state.get("opening_attempts", []), *state["attempts"], *attempts]
+    # In a fresh run, an attempt from before the run was answered by the cache.
+    cached = [each for each in made if run.is_fresh and each["began"] < run.began]
+    paid = [*run.attempts_before, *(each for each in made if each not in cached)]
     message = AIMessage(
         answer,
         id=message_id,
-        usage_metadata=total_usage(each["usage"] for name in records.keys() - cached for each in records[name]),
-        response_metadata={"sot": summarize(records, state.get("points") or [], cached)},
+        usage_metadata=total_usage(each["usage"] for each in paid),
+        response_metadata={"sot": summarize(paid, state.get("points") or [], {each["index"] for each in cached})},
     )
-    return {"answer": answer, "answer_id": message_id, "messages": [message], "calls": calls}
+    return {"answer": answer, "answer_id": message_id, "messages": [message], "attempts": attempts}

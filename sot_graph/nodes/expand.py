@@ -73,7 +73,6 @@ class Expand(Node):
         above = heading(title) if self.headings else ""
         writer = TextWriter(index, config, echo=echo, heading=above, is_answer=self.is_answer, events=True)
         call = self._call(task, config, writer)
-        run.attempted.add(index)
         point = Point(index=index, title=title, text="", status="written", error=None)
         try:
             reply = yield call
@@ -81,12 +80,12 @@ class Expand(Node):
             raise
         except Exception as error:  # noqa: BLE001 - `merge` raises it, with those of the other points
             run.errors[index] = error
-            point |= {"text": writer.shown, "status": "failed", "error": describe(error, call.secrets)}
+            point |= {"text": writer.drop(), "status": "failed", "error": describe(error, call.secrets)}
         else:
             point |= {"text": writer.text, "status": "truncated" if is_truncated(reply) else "written"}
         emit(PointEvent(type="point", index=index, status=point["status"]))
-        writer.end(failed=point["status"] == "failed")
-        return {"points": [point], "calls": call.record()}
+        writer.end()
+        return {"points": [point], "attempts": call.attempts}
 
     def _call(self, task: PointTask, config: RunnableConfig, writer: TextWriter) -> Call:
         conversation = before_answer(read_state(config, "messages"), read_state(config, "answer_id"))
@@ -107,12 +106,12 @@ class Expand(Node):
         run = run_of(config)
         if not (self.is_answer and run.is_streamed(config)):
             return
-        texts = {OPENING: read_state(config, "opening") or ""}
+        run.answer.put(OPENING, read_state(config, "opening") or "", config, ends=True)
         if not run.is_fresh and not run.is_restored:
             run.is_restored = True
             run.message_id = read_state(config, "answer_id") or run.message_id
             pending = yield PendingWrites("points", config)
             points = merge_points(read_state(config, "points") or [], [point for points in pending for point in points])
             for point in (point for point in points if point["status"] != "failed"):
-                texts[point["index"]] = (heading(point["title"]) if self.headings else "") + point["text"]
-        run.answer.fill(texts, config)
+                text = (heading(point["title"]) if self.headings else "") + point["text"]
+                run.answer.put(point["index"], text, config, ends=True)

@@ -25,7 +25,7 @@ class Lead(Node):
         writer = TextWriter(OPENING, config)
         if state.get("outline"):
             writer.end()
-            return {"opening": "", "opening_call": None}
+            return {"opening": "", "opening_attempts": []}
         conversation = read_turn(state).conversation
         call = self.call(
             "lead",
@@ -36,11 +36,10 @@ class Lead(Node):
         )
         try:
             yield call
-            opening, failed = writer.text, False
         except GraphBubbleUp:
             raise
         except Exception as error:  # noqa: BLE001 - an answer without an opening is an answer
             logger.warning("The opening failed: %s", describe(error, call.secrets))
-            opening, failed = writer.shown, True
-        writer.end(failed=failed)
-        return {"opening": opening, "opening_call": call.record() or None}
+            writer.drop()
+        writer.end()
+        return {"opening": writer.text, "opening_attempts": call.attempts}

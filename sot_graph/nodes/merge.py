@@ -41,7 +41,7 @@ class Merge(Node):
         if not points or _has_new_turn(state):
             return {}  # another step runs first, and leads here again
         failed = [point for point in points if point["status"] == "failed"]
-        if any(point["index"] not in run.attempted for point in failed):
+        if any(point["index"] not in run.errors for point in failed):
             titles = [point["title"] for point in points]
             conversation = before_answer(state["messages"], state.get("answer_id"))
             sends = send_points(titles, [point["index"] for point in failed], conversation, again=True)
@@ -54,12 +54,12 @@ class Merge(Node):
             raise ExpansionError(failed, written) from ExceptionGroup("points could not be written", errors)
         if self.model is None:
             # All texts: subscribers may have received the beginning of a failed point.
-            return answer_update(state, join_points(points, headings=self.headings), {}, config)
+            return answer_update(state, join_points(points, headings=self.headings), [], config)
         call = self.call("merge", "points", config, lambda _shown: written, reader=ValueReply)
         merged = yield call
         text = merged.text if isinstance(merged, BaseMessage) else merged
         if isinstance(text, str) and text.strip():
-            return answer_update(state, storable(text), call.record(), config)
+            return answer_update(state, storable(text), call.attempts, config)
         msg = f"merge must return the answer as text or as a message, and not a blank one; it returned {merged!r:.200}."
         raise TypeError(msg)
 
