@@ -36,13 +36,13 @@ def read_state(config: RunnableConfig, key: str) -> Any:
 # Replaced by: the stream modes in `Runtime`.
 def parent_streams(mode: str, config: RunnableConfig) -> bool:
     """Whether a parent graph streams its subgraphs in this stream mode."""
-    return mode in getattr(_configurable(config).get("__pregel_stream"), "modes", ())
+    return mode in getattr(configurable_of(config).get("__pregel_stream"), "modes", ())
 
 
 # Replaced by: a flag in `Runtime.execution_info`.
 def parent_resumes(config: RunnableConfig) -> bool:
     """Whether a parent graph resumes, and its subgraphs with it."""
-    return bool(_configurable(config).get("__pregel_resuming"))
+    return bool(configurable_of(config).get("__pregel_resuming"))
 
 
 # Replaced by: the checkpointer in `Runtime`.
@@ -89,17 +89,14 @@ def push_chunk(chunk: AIMessageChunk, config: RunnableConfig) -> None:
 
 
 # Replaced by: an option of `invoke` that keeps a call out of the stream of messages.
-def callbacks_of_call(config: RunnableConfig, *added: BaseCallbackHandler) -> Any:
+def callbacks_of_call(config: RunnableConfig, *added: BaseCallbackHandler) -> BaseCallbackManager:
     """The callbacks of a config without those that stream messages, and with others.
 
     Without them a model is not streamed because of them, and no chunk is passed to them in vain.
     """
-    callbacks = config.get("callbacks") or []
-    if not isinstance(callbacks, BaseCallbackManager):
-        return [*(each for each in callbacks if not _streams_messages(each)), *added]
-    callbacks = callbacks.copy()
-    callbacks.handlers = [each for each in callbacks.handlers if not _streams_messages(each)]
-    callbacks.inheritable_handlers = [h for h in callbacks.inheritable_handlers if not _streams_messages(h)]
+    callbacks = cast("BaseCallbackManager", config["callbacks"]).copy()  # a node gets a manager
+    for handler in filter(_streams_messages, [*callbacks.handlers]):
+        callbacks.remove_handler(handler)
     for handler in added:
         callbacks.add_handler(handler, inherit=True)
     return callbacks
@@ -108,7 +105,7 @@ def callbacks_of_call(config: RunnableConfig, *added: BaseCallbackHandler) -> An
 # Replaced by: an option of `invoke` that keeps the events of an inner graph out of the outer graph's stream.
 def without_parent_stream(config: RunnableConfig) -> RunnableConfig:
     """The config for an inner graph whose events are not the outer graph's."""
-    configurable = {key: value for key, value in _configurable(config).items() if key != "__pregel_stream"}
+    configurable = {key: value for key, value in configurable_of(config).items() if key != "__pregel_stream"}
     return {**config, "configurable": configurable}
 
 
@@ -133,6 +130,11 @@ def context_config(config: RunnableConfig) -> Iterator[None]:
 def inherited_config() -> RunnableConfig:
     """The config that a call without a config inherits; `{}` outside a run."""
     return var_child_runnable_config.get() or {}
+
+
+def configurable_of(config: RunnableConfig) -> Mapping[str, Any]:
+    """The configurable part of a config, and of the config that it inherits."""
+    return {**(inherited_config().get("configurable") or {}), **(config.get("configurable") or {})}
 
 
 # Replaced by: the class as an argument of `StateGraph.compile`. `Pregel.copy` does the same.
@@ -200,11 +202,6 @@ def cancellation_check() -> Callable[[], None]:
             raise asyncio.CancelledError
 
     return raise_if_cancelled
-
-
-def _configurable(config: RunnableConfig) -> Mapping[str, Any]:
-    """The configurable part of a config, and of the config that it inherits."""
-    return {**(inherited_config().get("configurable") or {}), **(config.get("configurable") or {})}
 
 
 def _streams_messages(handler: BaseCallbackHandler) -> bool:

@@ -103,11 +103,12 @@ def test_parent_streams(mode: str, *, subgraphs: bool) -> None:
     assert notes == [subgraphs], "__pregel_stream no longer tells the stream modes of a parent with subgraphs=True"
 
 
-def test_parent_streams_reads_the_inherited_config() -> None:
+def test_configurable_of() -> None:
     """The same in a config of the caller's own, which has no keys of the engine."""
-    graph, notes = seen_by_a_node(lambda _: _engine.parent_streams("custom", {"configurable": {"mine": 1}}))
+    graph, notes = seen_by_a_node(lambda _: _engine.configurable_of({"configurable": {"mine": 1}}))
     list(graph.stream({"text": ""}, stream_mode="custom", subgraphs=True))
-    assert notes == [True], "the context variable of the config has no __pregel_stream"
+    assert notes[0]["mine"] == 1
+    assert "__pregel_stream" in notes[0], "the context variable of the config has no __pregel_stream"
 
 
 def test_parent_resumes() -> None:
@@ -223,8 +224,7 @@ class Started(BaseCallbackHandler):
         self.names.append("model")
 
 
-@pytest.mark.parametrize("form", ["own", "list"])
-def test_callbacks_of_call(form: str) -> None:
+def test_callbacks_of_call() -> None:
     """`StreamMessagesHandler`, by which the messages of a call become the graph's, among the callbacks of a config."""
     model = FakeListChatModel(responses=["a text"])
     before: list[bool] = []
@@ -232,8 +232,7 @@ def test_callbacks_of_call(form: str) -> None:
 
     def node(_state: State, config: RunnableConfig) -> State:
         before.append(_engine.has_message_subscriber(config))
-        given: RunnableConfig = config if form == "own" else {"callbacks": _engine.handlers_of(config)}
-        inner: RunnableConfig = {**config, "callbacks": _engine.callbacks_of_call(given, added)}
+        inner: RunnableConfig = {**config, "callbacks": _engine.callbacks_of_call(config, added)}
         assert not _engine.has_message_subscriber(inner)
         assert _engine.has_message_subscriber(config), "the config of the node stays as it was"
         return {"parts": [model.invoke("?", inner).text]}
