@@ -7,22 +7,19 @@ import asyncio
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, TypeVar, cast
+from typing import Any, cast
 
 from langchain_core.callbacks import BaseCallbackHandler, BaseCallbackManager
 from langchain_core.language_models import BaseChatModel
-from langchain_core.messages import AIMessage, AIMessageChunk
+from langchain_core.messages import AIMessage
 from langchain_core.runnables import Runnable, RunnableConfig
-from langchain_core.runnables.config import var_child_runnable_config
+from langchain_core.runnables.config import ensure_config, var_child_runnable_config
 from langgraph._internal._runnable import RunnableCallable
 from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.constants import CONFIG_KEY_CHECKPOINTER, TAG_NOSTREAM
-from langgraph.graph.message import push_message
-from langgraph.graph.state import CompiledStateGraph
 from langgraph.pregel._messages import StreamMessagesHandler
-from langgraph.runtime import get_runtime
+from langgraph.runtime import ExecutionInfo, get_runtime
 
-GraphT = TypeVar("GraphT", bound=CompiledStateGraph[Any, Any, Any, Any])
 THREADS = 1_000
 """The most threads of a sync run: for its calls, for the waiter of a streamed run and for a checkpointer's writes."""
 
@@ -57,8 +54,8 @@ class PendingWrites:
     """What other tasks of this step wrote to a key before the run was stopped; the state does not have it yet."""
 
     def __init__(self, key: str, config: RunnableConfig) -> None:
-        self._key, self._saver, info = key, checkpointer_of(config), get_runtime().execution_info
-        assert info is not None, "a node runs in a task"  # noqa: S101 - for the type checker
+        self._key, self._saver = key, checkpointer_of(config)
+        info = cast("ExecutionInfo", get_runtime().execution_info)
         graph = info.checkpoint_ns.rpartition("|")[0]  # the last part of the namespace is the task
         where = {"thread_id": info.thread_id, "checkpoint_ns": graph, "checkpoint_id": info.checkpoint_id}
         self._where: RunnableConfig = {"configurable": where}
@@ -79,13 +76,6 @@ class PendingWrites:
 def has_message_subscriber(config: RunnableConfig) -> bool:
     """Whether a run is streamed in "messages" mode, and this config is not tagged `nostream`."""
     return TAG_NOSTREAM not in (config.get("tags") or ()) and any(map(_streams_messages, handlers_of(config)))
-
-
-# Replaced by: a config argument of `push_message`, which reads the config from a context variable.
-def push_chunk(chunk: AIMessageChunk, config: RunnableConfig) -> None:
-    """Stream a chunk of a message in "messages" mode."""
-    with context_config(config):
-        push_message(chunk, state_key=None)
 
 
 # Replaced by: an option of `invoke` that keeps a call out of the stream of messages.
@@ -127,20 +117,9 @@ def context_config(config: RunnableConfig) -> Iterator[None]:
         var_child_runnable_config.reset(token)
 
 
-def inherited_config() -> RunnableConfig:
-    """The config that a call without a config inherits; `{}` outside a run."""
-    return var_child_runnable_config.get() or {}
-
-
 def configurable_of(config: RunnableConfig) -> Mapping[str, Any]:
     """The configurable part of a config, and of the config that it inherits."""
-    return {**(inherited_config().get("configurable") or {}), **(config.get("configurable") or {})}
-
-
-# Replaced by: the class as an argument of `StateGraph.compile`. `Pregel.copy` does the same.
-def compiled_as(cls: type[GraphT], compiled: Any) -> GraphT:
-    """A compiled graph as an instance of a subclass."""
-    return cls(**vars(compiled))
+    return {**ensure_config()["configurable"], **(config.get("configurable") or {})}
 
 
 # Replaced by: an option of `add_conditional_edges`.

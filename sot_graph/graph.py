@@ -1,10 +1,11 @@
 """The graph: options in, wired graph out."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from langchain_core.messages import HumanMessage, SystemMessage
 from langchain_core.runnables import Runnable, RunnableConfig, RunnableLambda
+from langchain_core.runnables.config import ensure_config
 from langgraph.cache.base import BaseCache
 from langgraph.graph import END, START, StateGraph, add_messages
 from langgraph.graph.state import CompiledStateGraph
@@ -27,7 +28,7 @@ from sot_graph.run import OPENING, RUN, Run
 from sot_graph.state import SotInput, SotOutput, SotState
 from sot_graph.streaming import until_closed
 from sot_graph.text import encodable, storable
-from sot_graph.tracing import LAST_MESSAGE, LAST_MESSAGE_AND_POINTS, graph_metadata
+from sot_graph.tracing import LAST_MESSAGE, graph_metadata
 
 FUNCTION = (Runnable | Callable | None, "a function or a Runnable")
 FLAG = (bool, "True or False")
@@ -152,7 +153,7 @@ def create_sot_graph(  # noqa: PLR0913 - one option each, keyword-only
         builder.add_edge(START, "lead")
     builder.add_node("expand", expand, cache_policy=point_key)
     builder.add_node("direct", Direct(writer, retry, system), trace_policy=LAST_MESSAGE)
-    builder.add_node("merge", merger, trace_policy=LAST_MESSAGE_AND_POINTS)
+    builder.add_node("merge", merger, trace_policy=LAST_MESSAGE)
     builder.add_edge(START, "skeleton")
     if review:
         builder.add_node("review", Review(max_points), trace_policy=LAST_MESSAGE)
@@ -177,7 +178,7 @@ class SotGraph(CompiledStateGraph[SotState, None, SotInput, SotOutput]):
     def stream(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Iterator[Any]:  # noqa: A002 - the engine's signature, without its overloads
         """Stream the graph; see LangGraph."""
         # A caller's own control stays as it is, and a parent's stops its subgraphs, too.
-        control = None if kwargs.get("control") or _engine.inherited_config() else RunControl()
+        control = None if kwargs.get("control") or ensure_config()["configurable"] else RunControl()
         kwargs |= {"control": control} if control else {}
         stream = super().stream(_storable(input), self._run_config(input, config, kwargs), **kwargs)
         return until_closed(stream, control) if control else stream
@@ -188,7 +189,7 @@ class SotGraph(CompiledStateGraph[SotState, None, SotInput, SotOutput]):
 
     def _run_config(self, given: Any, config: RunnableConfig | None, options: dict[str, Any]) -> RunnableConfig:
         config, bound = config or {}, self.config or {}
-        limits = [each.get("max_concurrency") for each in (config, bound, _engine.inherited_config())]
+        limits = [each.get("max_concurrency") for each in (config, bound, ensure_config())]
         configurable = {**(bound.get("configurable") or {}), **_engine.configurable_of(config)}
         # `Run` enforces the limit. For LangGraph it is the size of a thread pool, in which the waiter of a streamed run
         # takes a thread: with a limit of 1, nothing else would ever run.
@@ -212,7 +213,9 @@ class SotStateGraph(StateGraph[SotState, None, SotInput, SotOutput]):
 
     def compile(self, *args: Any, **kwargs: Any) -> SotGraph:
         """Compile the graph; see LangGraph."""
-        return _engine.compiled_as(SotGraph, super().compile(*args, **kwargs))
+        compiled = super().compile(*args, **kwargs)
+        compiled.__class__ = SotGraph
+        return cast("SotGraph", compiled)
 
 
 def _storable(given: Any) -> Any:

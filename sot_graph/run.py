@@ -12,6 +12,7 @@ from langchain_core.callbacks import AsyncCallbackHandler, BaseCallbackHandler
 from langchain_core.messages import AIMessageChunk
 from langchain_core.runnables import RunnableConfig
 from langchain_core.tracers import BaseTracer
+from langgraph.graph.message import push_message
 
 from sot_graph import _engine
 from sot_graph.prompts import GAP
@@ -141,7 +142,8 @@ class AnswerStream:
             emit(AnswerEvent(type="answer", text=text))
         config = self._run.message_config or config
         if _engine.has_message_subscriber(config):
-            _engine.push_chunk(AIMessageChunk(content=text, id=self._run.message_id), config)
+            with _engine.context_config(config):
+                push_message(AIMessageChunk(content=text, id=self._run.message_id), state_key=None)
 
 
 class TextWriter:

@@ -1,6 +1,5 @@
 """What an answer cost: tokens and seconds, of each attempt, point and stage, and in total."""
 
-import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextvars import ContextVar
@@ -78,30 +77,25 @@ class RequestCounter(BaseCallbackHandler):
     """The chat model run that is in progress in this context, or the last one."""
 
     def __init__(self) -> None:
-        self.requests = 0
-        self.usage: UsageMetadata | None = None
+        self.usages: dict[UUID, UsageMetadata | None] = {}  # of each request
         self.reply: AIMessage | None = None  # the last one, also if its parser failed
         self._open: set[UUID] = set()
-        self._lock = threading.Lock()  # models may be called in several threads
 
     def on_chat_model_start(self, serialized: Any, messages: Any, *, run_id: UUID, **_kwargs: Any) -> None:  # noqa: ARG002 - the handler's signature
         """Count a request; a model that wraps another one sends only one."""
-        with self._lock:
-            if self._current.get() in self._open:
-                return
-            self.requests += 1
+        if self._current.get() not in self._open:
             self._open.add(run_id)
-        self._current.set(run_id)
+            self.usages[run_id] = None
+            self._current.set(run_id)
 
     def on_llm_end(self, response: LLMResult, *, run_id: UUID, **_kwargs: Any) -> None:
-        """Keep the reply, and add up its tokens."""
+        """Keep the reply, and its tokens."""
         messages = [getattr(each, "message", None) for batch in response.generations for each in batch]
         replies = [message for message in messages if isinstance(message, AIMessage)]
-        with self._lock:
-            self.reply = replies[-1] if replies else self.reply
-            if run_id in self._open:
-                self._open.discard(run_id)
-                self.usage = total_usage([self.usage, *(reply.usage_metadata for reply in replies)])
+        self.reply = replies[-1] if replies else self.reply
+        if run_id in self._open:
+            self._open.discard(run_id)
+            self.usages[run_id] = total_usage(reply.usage_metadata for reply in replies)
 
 
 def attempt_record(
@@ -119,6 +113,7 @@ def attempt_record(
     message = reply if isinstance(reply, AIMessage) else None
     inner = {**PLAIN, **(message.response_metadata.get("sot", {}) if message else {})}
     around = max(0.0, seconds - inner["seconds"])
+    sent_inside = list(counter.usages.values()) if counter else []
     return Attempt(
         stage=stage,
         index=index,
@@ -128,8 +123,8 @@ def attempt_record(
         seconds=seconds,
         sequential_seconds=round(inner["sequential_seconds"] + around, 3),
         critical_path_seconds=round(queued - due + inner["critical_path_seconds"] + around, 3),
-        requests=counter.requests if counter and (counter.requests or not message) else inner["calls"],
-        usage=(counter and counter.usage) or (message.usage_metadata if message else None),
+        requests=len(sent_inside) if counter and (sent_inside or not message) else inner["calls"],
+        usage=total_usage(sent_inside) or (message.usage_metadata if message else None),
         error=error,
     )
 

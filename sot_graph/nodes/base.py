@@ -2,6 +2,7 @@
 
 from abc import abstractmethod
 from collections.abc import Callable, Generator, Sequence
+from functools import partial
 from typing import Any, NamedTuple, Protocol
 
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage
@@ -54,30 +55,28 @@ class Node(Runnable[Any, Any]):
     def invoke(self, input: Any, config: RunnableConfig | None = None, **_kwargs: Any) -> Any:  # noqa: A002 - Runnable's name
         """Do the work in a thread."""
         steps = self.steps(input, ensure_config(config))
+        advance: Callable[[], Request] = partial(next, steps)
         try:
-            request = next(steps)
             while True:
+                request = advance()
                 try:
-                    result = request.run()
+                    advance = partial(steps.send, request.run())
                 except Exception as error:  # noqa: BLE001 - the steps raise it again
-                    request = steps.throw(error)
-                else:
-                    request = steps.send(result)
+                    advance = partial(steps.throw, error)
         except StopIteration as end:
             return end.value
 
     async def ainvoke(self, input: Any, config: RunnableConfig | None = None, **_kwargs: Any) -> Any:  # noqa: A002 - Runnable's name
         """Do the work in a task."""
         steps = self.steps(input, ensure_config(config))
+        advance: Callable[[], Request] = partial(next, steps)
         try:
-            request = next(steps)
             while True:
+                request = advance()
                 try:
-                    result = await request.arun()
+                    advance = partial(steps.send, await request.arun())
                 except Exception as error:  # noqa: BLE001 - the steps raise it again
-                    request = steps.throw(error)
-                else:
-                    request = steps.send(result)
+                    advance = partial(steps.throw, error)
         except StopIteration as end:
             return end.value
 
@@ -152,8 +151,7 @@ def answer_update(state: SotState, text: str, attempts: Sequence[Attempt], confi
     """The update of the last node: the answer, with its opening, and its message with the usage of all calls."""
     run = run_of(config)
     answer = GAP.join(part for part in (state.get("opening"), text) if part)
-    if run.is_streamed(config):
-        run.answer.finish(answer, config)
+    run.answer.finish(answer, config)
     # The chunks were streamed with this id, so LangGraph does not send the message again.
     message_id = state.get("answer_id") or run.message_id
     made = [*state.get("opening_attempts", []), *state["attempts"], *attempts]

@@ -6,11 +6,12 @@ from typing import Any
 
 import pytest
 from langchain_core.runnables import RunnableLambda
+from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.graph import END, START, MessagesState, StateGraph
 from langgraph.graph.state import CompiledStateGraph
 
 import sot_graph
-from sot_graph import DemoChatModel, create_sot_graph
+from sot_graph import DemoChatModel, SotGraph, create_sot_graph
 
 QUICK = DemoChatModel(first_token=0, tokens_per_second=0)
 DRAWN = """\
@@ -116,7 +117,11 @@ def test_it_is_a_compiled_state_graph() -> None:
     assert isinstance(graph.builder, StateGraph)
     assert graph.name == graph.get_name() == "skeleton_of_thought"
     assert create_sot_graph(QUICK, name="writer").get_name() == "writer"
-    assert isinstance(graph.with_config(tags=["mine"]), CompiledStateGraph)
+    assert isinstance(graph.with_config(tags=["mine"]), SotGraph)
+    saver = InMemorySaver()
+    anew = graph.builder.compile(checkpointer=saver, interrupt_before=["expand"], name="anew")
+    assert isinstance(anew, SotGraph)
+    assert (anew.name, anew.checkpointer, anew.interrupt_before_nodes) == ("anew", saver, ["expand"])
 
 
 def test_the_schemas_are_readable() -> None:
