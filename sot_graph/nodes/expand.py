@@ -4,7 +4,7 @@ from collections.abc import Generator, Sequence
 from functools import partial
 from typing import Any
 
-from langchain_core.messages import BaseMessage, SystemMessage
+from langchain_core.messages import SystemMessage
 from langchain_core.runnables import RunnableConfig
 from langgraph.errors import GraphBubbleUp
 from langgraph.types import RetryPolicy, Send
@@ -30,23 +30,18 @@ def heading(title: str) -> str:
 
 
 def dispatch_points(state: SotState) -> list[Send] | str:
-    """Turn the outline into one `Send` for each point; without an outline, go to the direct answer."""
-    outline = state.get("outline") or []
-    if not outline:
-        return "direct"
-    return send_points(outline, range(1, len(outline) + 1), state["messages"])
+    """Turn the outline into one `Send` for each point; without an outline, go to the direct answer.
 
-
-def send_points(
-    outline: Sequence[str], indexes: Sequence[int], conversation: Sequence[BaseMessage], *, again: bool = False
-) -> list[Send]:
-    """One `Send` for each of these points of the outline."""
-    context = digest(list(conversation))
+    If there are points already, the failed ones are sent again.
+    """
+    outline, points = state.get("outline") or [], state.get("points") or []
+    failed = [point["index"] for point in points if point["status"] == "failed"]
+    context = digest(list(state["messages"]))
     tasks = (
-        PointTask(index=index, title=outline[index - 1], outline=list(outline), context=context, again=again)
-        for index in indexes
+        PointTask(index=index, title=outline[index - 1], outline=outline, context=context, again=bool(failed))
+        for index in failed or range(1, len(outline) + 1)
     )
-    return [Send("expand", task) for task in tasks]
+    return [Send("expand", task) for task in tasks] or "direct"
 
 
 class Expand(Node):
@@ -90,10 +85,10 @@ class Expand(Node):
     def _call(self, task: PointTask, config: RunnableConfig, writer: TextWriter) -> Call:
         conversation = before_answer(read_state(config, "messages"), read_state(config, "answer_id"))
         opening = read_state(config, "opening") or ""
-        expander, length = self.expander, "" if self.expander else LENGTH
+        expander = self.expander
 
         def prompt(shown: str) -> Any:
-            instruction = point_instruction(task, length=length, opening=opening, shown=shown)
+            instruction = point_instruction(task, length="" if expander else LENGTH, opening=opening, shown=shown)
             messages = self.messages(conversation, instruction)
             return expander.input(messages) if expander else messages
 

@@ -9,7 +9,7 @@ from langchain_core.runnables import RunnableConfig
 from langgraph.errors import GraphBubbleUp
 
 from sot_graph.nodes.base import Node, Steps, read_turn
-from sot_graph.prompts import lead_instruction
+from sot_graph.prompts import GAP, LEAD, continuation
 from sot_graph.redaction import describe
 from sot_graph.run import OPENING, TextWriter
 from sot_graph.state import SotState
@@ -31,7 +31,7 @@ class Lead(Node):
             "lead",
             "opening",
             config,
-            lambda shown: self.messages(conversation, lead_instruction(shown)),
+            lambda shown: self.messages(conversation, GAP.join(filter(None, (LEAD, continuation(shown))))),
             writer=writer,
         )
         try:

@@ -15,11 +15,11 @@ ROOMS = (  # from top to bottom; imports go down
     *("state", "usage", "models", "outline", "text", "_engine"),
 )
 PRIVATE = re.compile(
-    r"__pregel|CONFIG_KEY_|StreamMessagesHandler|root_client|var_child_runnable_config|__error_handler__|vars\(compiled"
+    r"__pregel|CONFIG_KEY_|StreamMessagesHandler|root_client|var_child_runnable_config|__error_handler__"
     r"|langgraph\._internal|_ConfigurableModel"
 )
 LONGEST_MODULE, LONGEST_FUNCTION = 320, 60
-LIBRARY_LIMIT = 3_660
+LIBRARY_LIMIT = 3_508
 """The goal is 3,250; until then this number only goes down."""
 NO_LIBRARY = {"cli", "evaluation", "demo"}
 DOCUMENTED = {"_replace", "_exit"}
