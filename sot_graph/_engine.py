@@ -7,22 +7,19 @@ import asyncio
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, TypeVar, cast
+from typing import Any, cast
 
 from langchain_core.callbacks import BaseCallbackHandler, BaseCallbackManager
 from langchain_core.language_models import BaseChatModel
-from langchain_core.messages import AIMessage, AIMessageChunk
+from langchain_core.messages import AIMessage
 from langchain_core.runnables import Runnable, RunnableConfig
-from langchain_core.runnables.config import var_child_runnable_config
+from langchain_core.runnables.config import ensure_config, var_child_runnable_config
 from langgraph._internal._runnable import RunnableCallable
 from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.constants import CONFIG_KEY_CHECKPOINTER, TAG_NOSTREAM
-from langgraph.graph.message import push_message
-from langgraph.graph.state import CompiledStateGraph
 from langgraph.pregel._messages import StreamMessagesHandler
-from langgraph.runtime import get_runtime
+from langgraph.runtime import ExecutionInfo, get_runtime
 
-GraphT = TypeVar("GraphT", bound=CompiledStateGraph[Any, Any, Any, Any])
 THREADS = 1_000
 """The most threads of a sync run: for its calls, for the waiter of a streamed run and for a checkpointer's writes."""
 
@@ -36,13 +33,13 @@ def read_state(config: RunnableConfig, key: str) -> Any:
 # Replaced by: the stream modes in `Runtime`.
 def parent_streams(mode: str, config: RunnableConfig) -> bool:
     """Whether a parent graph streams its subgraphs in this stream mode."""
-    return mode in getattr(_configurable(config).get("__pregel_stream"), "modes", ())
+    return mode in getattr(configurable_of(config).get("__pregel_stream"), "modes", ())
 
 
 # Replaced by: a flag in `Runtime.execution_info`.
 def parent_resumes(config: RunnableConfig) -> bool:
     """Whether a parent graph resumes, and its subgraphs with it."""
-    return bool(_configurable(config).get("__pregel_resuming"))
+    return bool(configurable_of(config).get("__pregel_resuming"))
 
 
 # Replaced by: the checkpointer in `Runtime`.
@@ -57,8 +54,8 @@ class PendingWrites:
     """What other tasks of this step wrote to a key before the run was stopped; the state does not have it yet."""
 
     def __init__(self, key: str, config: RunnableConfig) -> None:
-        self._key, self._saver, info = key, checkpointer_of(config), get_runtime().execution_info
-        assert info is not None, "a node runs in a task"  # noqa: S101 - for the type checker
+        self._key, self._saver = key, checkpointer_of(config)
+        info = cast("ExecutionInfo", get_runtime().execution_info)
         graph = info.checkpoint_ns.rpartition("|")[0]  # the last part of the namespace is the task
         where = {"thread_id": info.thread_id, "checkpoint_ns": graph, "checkpoint_id": info.checkpoint_id}
         self._where: RunnableConfig = {"configurable": where}
@@ -81,25 +78,15 @@ def has_message_subscriber(config: RunnableConfig) -> bool:
     return TAG_NOSTREAM not in (config.get("tags") or ()) and any(map(_streams_messages, handlers_of(config)))
 
 
-# Replaced by: a config argument of `push_message`, which reads the config from a context variable.
-def push_chunk(chunk: AIMessageChunk, config: RunnableConfig) -> None:
-    """Stream a chunk of a message in "messages" mode."""
-    with context_config(config):
-        push_message(chunk, state_key=None)
-
-
 # Replaced by: an option of `invoke` that keeps a call out of the stream of messages.
-def callbacks_of_call(config: RunnableConfig, *added: BaseCallbackHandler) -> Any:
+def callbacks_of_call(config: RunnableConfig, *added: BaseCallbackHandler) -> BaseCallbackManager:
     """The callbacks of a config without those that stream messages, and with others.
 
     Without them a model is not streamed because of them, and no chunk is passed to them in vain.
     """
-    callbacks = config.get("callbacks") or []
-    if not isinstance(callbacks, BaseCallbackManager):
-        return [*(each for each in callbacks if not _streams_messages(each)), *added]
-    callbacks = callbacks.copy()
-    callbacks.handlers = [each for each in callbacks.handlers if not _streams_messages(each)]
-    callbacks.inheritable_handlers = [h for h in callbacks.inheritable_handlers if not _streams_messages(h)]
+    callbacks = cast("BaseCallbackManager", config["callbacks"]).copy()  # a node gets a manager
+    for handler in filter(_streams_messages, [*callbacks.handlers]):
+        callbacks.remove_handler(handler)
     for handler in added:
         callbacks.add_handler(handler, inherit=True)
     return callbacks
@@ -108,7 +95,7 @@ def callbacks_of_call(config: RunnableConfig, *added: BaseCallbackHandler) -> An
 # Replaced by: an option of `invoke` that keeps the events of an inner graph out of the outer graph's stream.
 def without_parent_stream(config: RunnableConfig) -> RunnableConfig:
     """The config for an inner graph whose events are not the outer graph's."""
-    configurable = {key: value for key, value in _configurable(config).items() if key != "__pregel_stream"}
+    configurable = {key: value for key, value in configurable_of(config).items() if key != "__pregel_stream"}
     return {**config, "configurable": configurable}
 
 
@@ -130,15 +117,9 @@ def context_config(config: RunnableConfig) -> Iterator[None]:
         var_child_runnable_config.reset(token)
 
 
-def inherited_config() -> RunnableConfig:
-    """The config that a call without a config inherits; `{}` outside a run."""
-    return var_child_runnable_config.get() or {}
-
-
-# Replaced by: the class as an argument of `StateGraph.compile`. `Pregel.copy` does the same.
-def compiled_as(cls: type[GraphT], compiled: Any) -> GraphT:
-    """A compiled graph as an instance of a subclass."""
-    return cls(**vars(compiled))
+def configurable_of(config: RunnableConfig) -> Mapping[str, Any]:
+    """The configurable part of a config, and of the config that it inherits."""
+    return {**ensure_config()["configurable"], **(config.get("configurable") or {})}
 
 
 # Replaced by: an option of `add_conditional_edges`.
@@ -190,11 +171,6 @@ def cancellation_check() -> Callable[[], None]:
             raise asyncio.CancelledError
 
     return raise_if_cancelled
-
-
-def _configurable(config: RunnableConfig) -> Mapping[str, Any]:
-    """The configurable part of a config, and of the config that it inherits."""
-    return {**(inherited_config().get("configurable") or {}), **(config.get("configurable") or {})}
 
 
 def _streams_messages(handler: BaseCallbackHandler) -> bool:

@@ -21,7 +21,7 @@ from sot_graph.replies import ModelReply, ValueReply
 from sot_graph.retry import has_no_reply, pause_before_retry
 from sot_graph.run import RUN, TextWriter, run_of
 from sot_graph.tracing import call_config
-from sot_graph.usage import Attempt, Calls, RequestCounter, attempt_record, calls_of
+from sot_graph.usage import Attempt, RequestCounter, attempt_record
 
 logger = logging.getLogger(__name__)
 
@@ -88,10 +88,6 @@ class Call:
                                 break
         return self._reply
 
-    def record(self) -> Calls:
-        """The attempts under the call's name, for the state."""
-        return calls_of(self.stage, self.index, self.attempts)
-
     def _pauses(self) -> Iterator[float]:
         """The pause before each attempt, until one succeeds."""
         while (pause := self._next_pause) is not None:
@@ -156,7 +152,7 @@ class _Attempt:
         self.counter = None if model else RequestCounter()
         if call.writer:
             call.writer.start()
-        self.input = call.prompt(call.writer.shown if call.writer else "")
+        self.input = call.prompt(call.writer.text if call.writer else "")
         self.config = self._config()
         self.reader = call.reader()
         wants_tokens = run_of(call.config).wants_tokens(call.config, *callbacks_of(call.runnable))
@@ -179,7 +175,7 @@ class _Attempt:
         """The record of the attempt, which ends now."""
         call = self._call
         times = (call.due, call.ready, self._sent, self._first_token)
-        return attempt_record(call.stage, call.index, times=times, reply=reply, error=error, counter=self.counter)
+        return attempt_record(call.stage, times, reply, index=call.index, error=error, counter=self.counter)
 
     def _config(self) -> RunnableConfig:
         call, run = self._call, run_of(self._call.config)

@@ -11,8 +11,7 @@ it is when the outline or the direct answer fails; when a point fails, it is in 
 """
 
 from collections.abc import Sequence
-from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from sot_graph.state import Point
@@ -29,12 +28,9 @@ class ReplyError(SotError):
         is_retryable: Whether a retry may help: not after a refusal.
     """
 
-    def __init__(self, message: str, *, is_retryable: bool) -> None:
+    def __init__(self, message: str, *, is_retryable: bool = False) -> None:
         super().__init__(message)
         self.is_retryable = is_retryable
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return partial(type(self), is_retryable=self.is_retryable), self.args  # the default leaves the keyword out
 
 
 class ExpansionError(SotError):

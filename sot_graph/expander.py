@@ -13,7 +13,7 @@ from sot_graph.models import prepare_models_in
 from sot_graph.replies import ModelReply
 from sot_graph.streaming import is_sot_graph
 from sot_graph.tracing import nested_config
-from sot_graph.usage import inner_times, requests_of, total_usage
+from sot_graph.usage import total_usage
 
 
 class Expander:
@@ -81,9 +81,10 @@ class ExpanderReply(ModelReply):
             content = ""
         replies = [message for message in new if isinstance(message, AIMessage)]
         usage = total_usage(reply.usage_metadata for reply in replies)
+        figures = [reply.response_metadata.get("sot", {}) for reply in replies]
         # Of several replies, none knows how long all of them took.
-        times = inner_times(replies[0]) if len(replies) == 1 else {}
-        metadata = {**last.response_metadata, "sot": {"calls": sum(map(requests_of, replies)) or 1, **times}}
+        own = figures[0] if len(figures) == 1 else {"calls": sum(each.get("calls", 1) for each in figures) or 1}
+        metadata = {**last.response_metadata, "sot": own}
         update = {"content": content, "usage_metadata": usage, "response_metadata": metadata}
         return self.add(last.model_copy(update=update))
 

@@ -1,10 +1,11 @@
 """The graph: options in, wired graph out."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from typing import Any, Literal, cast
 
 from langchain_core.messages import HumanMessage, SystemMessage
 from langchain_core.runnables import Runnable, RunnableConfig, RunnableLambda
+from langchain_core.runnables.config import ensure_config
 from langgraph.cache.base import BaseCache
 from langgraph.graph import END, START, StateGraph, add_messages
 from langgraph.graph.state import CompiledStateGraph
@@ -25,8 +26,27 @@ from sot_graph.nodes.skeleton import Skeleton
 from sot_graph.retry import retry_policies
 from sot_graph.run import OPENING, RUN, Run
 from sot_graph.state import SotInput, SotOutput, SotState
+from sot_graph.streaming import until_closed
 from sot_graph.text import encodable, storable
-from sot_graph.tracing import LAST_MESSAGE, LAST_MESSAGE_AND_POINTS, graph_metadata
+from sot_graph.tracing import LAST_MESSAGE, graph_metadata
+
+FUNCTION = (Runnable | Callable | None, "a function or a Runnable")
+FLAG = (bool, "True or False")
+OPTIONS: dict[str, tuple[Any, str]] = {
+    "expander": FUNCTION,
+    "route": (Runnable | Callable | str, "'auto', 'always', a function or a Runnable"),
+    "system_prompt": (str | SystemMessage | None, "text or a SystemMessage"),
+    "min_points": (int, "a whole number"),
+    "max_points": (int, "a whole number"),
+    "headings": FLAG,
+    "lead": FLAG,
+    "merge": FUNCTION,
+    "on_error": (str, "'raise' or 'keep'"),
+    "review": FLAG,
+    "cache_policy": (CachePolicy | None, "a langgraph CachePolicy"),
+}
+"""What each option may be."""
+CHOICES = {"route": ("auto", "always"), "on_error": ("raise", "keep")}
 
 
 def create_sot_graph(  # noqa: PLR0913 - one option each, keyword-only
@@ -109,17 +129,18 @@ def create_sot_graph(  # noqa: PLR0913 - one option each, keyword-only
         print(result["answer"])
         ```
     """
-    flags = {"headings": headings, "lead": lead, "review": review, "merge": merge is not None}
-    _check_options(min_points, max_points, cache_policy, on_error, **flags)
+    _check_options(locals())
     writer = prepare_model(model)
     outliner = prepare_model(skeleton_model, "skeleton_model") if skeleton_model is not None else writer
-    other = _runnable("expander", expander)
+    other = _runnable(expander)
     point_writer = writer if other is None else prepare_model(other) if is_model(other) else Expander(other)
-    system, retry = _system_message(system_prompt), retry_policies(retry_policy)
+    system = SystemMessage(system_prompt) if isinstance(system_prompt, str) else system_prompt
+    system = system if system and system.text.strip() else None
+    retry = retry_policies(retry_policy)
     counts = {"min_points": min_points, "max_points": max_points}
-    skeleton = Skeleton(outliner, retry, system, route=_router(route), **counts, has_opening=lead, is_reviewed=review)
+    skeleton = Skeleton(outliner, retry, system, route=_runnable(route), **counts, has_opening=lead, is_reviewed=review)
     expand = Expand(point_writer, retry, system, headings=headings, is_answer=merge is None)
-    merger = Merge(_runnable("merge", merge), retry, headings=headings, keep=on_error == "keep")
+    merger = Merge(_runnable(merge), retry, headings=headings, keep=on_error == "keep")
     given = ("question", "messages", "outline")  # what the first calls depend on
     outline_key = with_key(cache_policy, outliner, (*given, "revision"), system, route, counts, lead)
     point_key = with_key(cache_policy, writer, ("index", "outline", "context"), system, other)
@@ -132,7 +153,7 @@ def create_sot_graph(  # noqa: PLR0913 - one option each, keyword-only
         builder.add_edge(START, "lead")
     builder.add_node("expand", expand, cache_policy=point_key)
     builder.add_node("direct", Direct(writer, retry, system), trace_policy=LAST_MESSAGE)
-    builder.add_node("merge", merger, trace_policy=LAST_MESSAGE_AND_POINTS)
+    builder.add_node("merge", merger, trace_policy=LAST_MESSAGE)
     builder.add_edge(START, "skeleton")
     if review:
         builder.add_node("review", Review(max_points), trace_policy=LAST_MESSAGE)
@@ -157,44 +178,34 @@ class SotGraph(CompiledStateGraph[SotState, None, SotInput, SotOutput]):
     def stream(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Iterator[Any]:  # noqa: A002 - the engine's signature, without its overloads
         """Stream the graph; see LangGraph."""
         # A caller's own control stays as it is, and a parent's stops its subgraphs, too.
-        control = None if kwargs.get("control") or _engine.inherited_config() else RunControl()
+        control = None if kwargs.get("control") or ensure_config()["configurable"] else RunControl()
         kwargs |= {"control": control} if control else {}
-        config = self._run_config(input, config, kwargs)
-        stream = cast("Generator[Any, None, None]", super().stream(_storable(input), config, **kwargs))
-        try:
-            for part in stream:  # noqa: UP028 - `yield from` would close the stream before the run is stopped
-                yield part
-        finally:
-            if control:
-                control.request_drain("the stream was closed")
-            stream.close()
+        stream = super().stream(_storable(input), self._run_config(input, config, kwargs), **kwargs)
+        return until_closed(stream, control) if control else stream
 
     def astream(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> AsyncIterator[Any]:  # noqa: A002 - the engine's signature, without its overloads
         """Stream the graph; see LangGraph."""
         return super().astream(_storable(input), self._run_config(input, config, kwargs), **kwargs)
 
     def _run_config(self, given: Any, config: RunnableConfig | None, options: dict[str, Any]) -> RunnableConfig:
-        config, inherited = config or {}, _engine.inherited_config()
-        configurable = config.get("configurable") or {}
-        limits = [each.get("max_concurrency") for each in (config, self.config or {}, inherited)]
-        limit = next(filter(None, limits), None)
+        config, bound = config or {}, self.config or {}
+        limits = [each.get("max_concurrency") for each in (config, bound, ensure_config())]
+        configurable = {**(bound.get("configurable") or {}), **_engine.configurable_of(config)}
         # `Run` enforces the limit. For LangGraph it is the size of a thread pool, in which the waiter of a streamed run
         # takes a thread: with a limit of 1, nothing else would ever run.
         config = {**config, "max_concurrency": _engine.THREADS}
         config["metadata"] = {**(config.get("metadata") or {}), **graph_metadata(self.name)}
-        around = {**((self.config or {}).get("configurable") or {}), **(inherited.get("configurable") or {})}
-        if self.checkpointer and not around and not configurable:
+        if self.checkpointer and not configurable:
             return config  # LangGraph says that a `thread_id` is missing, but not if there is any other key
         modes = (options.get("stream_mode") or self.stream_mode, options.get("print_mode") or ())
-        streams_events = any(mode == "custom" or "custom" in mode for mode in modes)
         run = Run(
-            events=streams_events or _engine.parent_streams("custom", config),
+            events=any("custom" in each for each in modes) or _engine.parent_streams("custom", config),
             is_fresh=not (given is None or isinstance(given, Command) or _engine.parent_resumes(config)),
             first=OPENING if "lead" in self.nodes else OPENING + 1,
-            limit=limit,
-            outer={**around, **configurable}.get(RUN),
+            limit=next(filter(None, limits), None),
+            outer=configurable.get(RUN),
         )
-        return {**config, "configurable": {**configurable, RUN: run}}
+        return {**config, "configurable": {**(config.get("configurable") or {}), RUN: run}}
 
 
 class SotStateGraph(StateGraph[SotState, None, SotInput, SotOutput]):
@@ -202,7 +213,9 @@ class SotStateGraph(StateGraph[SotState, None, SotInput, SotOutput]):
 
     def compile(self, *args: Any, **kwargs: Any) -> SotGraph:
         """Compile the graph; see LangGraph."""
-        return _engine.compiled_as(SotGraph, super().compile(*args, **kwargs))
+        compiled = super().compile(*args, **kwargs)
+        compiled.__class__ = SotGraph
+        return cast("SotGraph", compiled)
 
 
 def _storable(given: Any) -> Any:
@@ -218,61 +231,29 @@ def _storable(given: Any) -> Any:
     return {**given, "question": None, "messages": messages}
 
 
-def _check_options(min_points: int, max_points: int, cache_policy: object, on_error: object, **flags: object) -> None:
-    for option, value in (("min_points", min_points), ("max_points", max_points)):
-        if not isinstance(value, int) or isinstance(value, bool):
-            msg = f"{option} must be a whole number, not {value!r}."
+def _check_options(options: Mapping[str, Any]) -> None:
+    for option, (kind, valid) in OPTIONS.items():
+        value = options[option]
+        if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
+            msg = f"{option} must be {valid}, not {value!r:.200}."
             raise TypeError(msg)
-    if not 1 <= min_points <= max_points:
-        msg = (
-            "min_points must be at least 1 and max_points at least min_points; "
-            f"got min_points={min_points}, max_points={max_points}."
-        )
+    for option, choices in CHOICES.items():
+        if isinstance(value := options[option], str) and value not in choices:
+            msg = f"{option} must be one of {', '.join(map(repr, choices))}, not {value!r}."
+            raise ValueError(msg)
+    fewest, most = options["min_points"], options["max_points"]
+    if not 1 <= fewest <= most:
+        got = f"got min_points={fewest}, max_points={most}."
+        msg = f"min_points must be at least 1 and max_points at least min_points; {got}"
         raise ValueError(msg)
-    _check_choice("on_error", on_error, ("raise", "keep"))
-    if not isinstance(cache_policy, CachePolicy | None):
-        msg = f"cache_policy must be a langgraph CachePolicy, not {type(cache_policy).__name__}."
-        raise TypeError(msg)
-    for option, flag in flags.items():
-        if not isinstance(flag, bool):
-            msg = f"{option} must be True or False, not {flag!r}."
-            raise TypeError(msg)
-    if flags["headings"] and flags["merge"]:
+    if options["headings"] and options["merge"] is not None:
         msg = "headings is for the default merge; a merge of your own has the titles in its points."
         raise ValueError(msg)
-    if flags["review"] and flags["lead"]:
+    if options["review"] and options["lead"]:
         msg = "lead begins the answer before its outline could be reviewed; use review or lead, not both."
         raise ValueError(msg)
 
 
-def _check_choice(option: str, value: object, choices: tuple[str, ...]) -> None:
-    if value not in choices:
-        msg = f"{option} must be one of {', '.join(map(repr, choices))}, not {value!r}."
-        raise ValueError(msg)
-
-
-def _system_message(system_prompt: object) -> SystemMessage | None:
-    if isinstance(system_prompt, str):
-        return SystemMessage(system_prompt) if system_prompt.strip() else None
-    if system_prompt is None or isinstance(system_prompt, SystemMessage):
-        return system_prompt
-    msg = f"system_prompt must be text or a SystemMessage, not {type(system_prompt).__name__}."
-    raise TypeError(msg)
-
-
-def _router(route: object) -> Any:
-    if isinstance(route, str):
-        _check_choice("route", route, ("auto", "always"))
-    if route is None:
-        msg = "route must be 'auto', 'always', a function or a Runnable, not None."
-        raise TypeError(msg)
-    return route if isinstance(route, str) else _runnable("route", route)
-
-
-def _runnable(option: str, value: object) -> Runnable[Any, Any] | None:
-    if value is None or isinstance(value, Runnable):
-        return value
-    if callable(value):
-        return RunnableLambda(value)
-    msg = f"{option} must be a function or a Runnable, not {type(value).__name__}."
-    raise TypeError(msg)
+def _runnable(value: Any) -> Any:
+    """A function as a Runnable; anything else as it is."""
+    return RunnableLambda(value) if callable(value) and not isinstance(value, Runnable) else value

@@ -135,7 +135,7 @@ class SkeletonOfThoughtMiddleware(AgentMiddleware[AgentState[Any], Any, Any]):
             elif ours:
                 # Only one of two outlines can be the answer. The error of an invalid call would stay in the thread.
                 single = without_calls(message, [*ours[1:], *(call["id"] for call in message.invalid_tool_calls)])
-                attempt = attempt_record("agent", times=(began, began, began, None), reply=message)
+                attempt = attempt_record("agent", (began, began, began, None), message)
                 note = {"system": system.content if system else None, "call": attempt}
                 metadata = {**message.response_metadata, "sot": note}
                 result[place] = single.model_copy(update={"response_metadata": metadata})
@@ -159,7 +159,7 @@ def _graph_call(outline: list[str], runtime: ToolRuntime, config: RunnableConfig
     context = [*system, *without_tool_calls(messages[: messages.index(call)])]
     # The answer is streamed as a message of the agent, not of a graph inside it.
     run = Run()
-    run.inner_message_config, run.inner_calls = config, {"agent": [note["call"]]} if note else {}
+    run.inner = config, [note["call"]] if note else []
     config = {**config, "configurable": {**(config.get("configurable") or {}), RUN: run}}
     return call, {"messages": context, "outline": outline}, config
 

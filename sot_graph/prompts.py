@@ -76,11 +76,6 @@ def point_instruction(task: PointTask, *, length: str = LENGTH, opening: str = "
     )
 
 
-def lead_instruction(shown: str = "") -> str:
-    """Ask for the opening."""
-    return f"{LEAD}\n\n{continuation(shown)}" if shown else LEAD
-
-
 def continuation(shown: str) -> str:
     """Ask for the rest of a text of which subscribers have received the beginning; `""` if there is none."""
     if not shown:

@@ -3,7 +3,7 @@
 import asyncio
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, cast
 from uuid import uuid4
@@ -12,6 +12,7 @@ from langchain_core.callbacks import AsyncCallbackHandler, BaseCallbackHandler
 from langchain_core.messages import AIMessageChunk
 from langchain_core.runnables import RunnableConfig
 from langchain_core.tracers import BaseTracer
+from langgraph.graph.message import push_message
 
 from sot_graph import _engine
 from sot_graph.prompts import GAP
@@ -19,7 +20,7 @@ from sot_graph.streaming import AnswerEvent, TokenEvent, emit
 from sot_graph.text import ReplyText
 
 if TYPE_CHECKING:
-    from sot_graph.usage import Calls
+    from sot_graph.usage import Attempt
 
 OPENING = 0
 """The index of the opening. A point's text has the point's index, a direct answer's has 1."""
@@ -43,15 +44,12 @@ class Run:
         self.answer = AnswerStream(self, first)
         self.message_id = f"sot-{uuid4()}"
         self.is_restored = False
-        self.attempted: set[int] = set()  # the indexes of the points that this run has tried to write
-        self.errors: dict[int, Exception] = {}
+        self.errors: dict[int, Exception] = {}  # of the points that this run has failed to write
         # In milliseconds, as in the records of calls: rounded down, a call would seem older than its run.
         self.began = round(time.time(), 3)
         # For the graph of an agent's tool: its answer is the agent's message, and includes the agent's own call.
-        self.inner_message_config: RunnableConfig | None = None
-        self.inner_calls: Calls = {}
-        self.message_config = outer.inner_message_config if outer else None
-        self.calls_before = outer.inner_calls if outer else {}
+        self.inner: tuple[RunnableConfig | None, list[Attempt]] = (None, [])
+        self.message_config, self.attempts_before = outer.inner if outer else self.inner
         own = [(threading.Semaphore(limit), asyncio.Semaphore(limit))] if limit else []
         self._slots: list[tuple[threading.Semaphore, asyncio.Semaphore]] = [*own, *(outer._slots if outer else ())]  # noqa: SLF001 - of the same class
 
@@ -82,11 +80,7 @@ class Run:
 
 def run_of(config: RunnableConfig) -> Run:
     """The run that a node belongs to."""
-    run = (config.get("configurable") or {}).get(RUN)
-    if run is None:
-        msg = "This node runs in the graph that create_sot_graph makes, not by itself."
-        raise RuntimeError(msg)
-    return cast("Run", run)
+    return cast("Run", config["configurable"][RUN])
 
 
 def _receives_tokens(handler: BaseCallbackHandler) -> bool:
@@ -98,46 +92,39 @@ def _receives_tokens(handler: BaseCallbackHandler) -> bool:
 class AnswerStream:
     """Streams the texts of an answer in reading order, whichever is written first.
 
-    The text at the next index is streamed chunk by chunk; later ones are buffered. When it ends, the next index moves
-    on, and what is buffered there is flushed. So no task waits for another one.
+    What is new of the text at the next index is streamed at once; later texts are buffered. When it ends, the next
+    index moves on, and what is buffered there is flushed. So no task waits for another one.
     """
 
     def __init__(self, run: Run, first: int) -> None:
-        self._run = run
-        self._next = first
+        self._run, self._next = run, first
         self._lock = threading.Lock()
-        self._streamed: list[str] = []
-        self._shown: dict[int, str] = {}
-        self._headings: dict[int, str] = {}
-        self._buffers: dict[int, str] = {}
+        self._texts: dict[int, str] = {}  # as far as they are known
         self._ended: set[int] = set()
+        self._shown = 0  # characters of the next text that are streamed
+        self._streamed: list[str] = []
 
-    def shown(self, index: int) -> str:
-        """What subscribers have received of a text, without its heading."""
+    def put(self, index: int, text: str, config: RunnableConfig, *, ends: bool = False) -> None:
+        """Put a text in its place, as far as it is known; when it ends, the next index moves on."""
         with self._lock:
-            return self._shown.get(index, "")
-
-    def feed(self, index: int, text: str, config: RunnableConfig, *, heading: str = "", ends: bool = False) -> None:
-        """Buffer a chunk of a text, and stream it if the text is next; when it ends, the next index moves on."""
-        with self._lock:
-            self._headings[index] = heading
-            self._buffers[index] = self._buffers.get(index, "") + text
+            self._texts[index] = text
             if ends:
                 self._ended.add(index)
-            self._flush(config)
+            while True:
+                text = self._texts.get(self._next, "")
+                if new := text[self._shown :]:
+                    self._stream(new if self._shown or not self._streamed else GAP + new, config)
+                    self._shown = len(text)
+                if self._next not in self._ended:
+                    return
+                self._next, self._shown = self._next + 1, 0
 
-    def drop(self, index: int) -> None:
-        """Drop what is buffered of a failed attempt."""
+    def drop(self, index: int) -> str:
+        """Drop what is not streamed of a text; returns what subscribers have received of it."""
         with self._lock:
-            self._buffers.pop(index, None)
-
-    def fill(self, texts: Mapping[int, str], config: RunnableConfig) -> None:
-        """Add texts that no task of this run writes: from an earlier run, or from a cache."""
-        with self._lock:
-            new = {index: text for index, text in texts.items() if index not in self._ended}
-            self._buffers.update(new)
-            self._ended.update(new)
-            self._flush(config)
+            length = self._shown if index == self._next else 0
+            self._texts[index] = text = self._texts.get(index, "")[:length]
+            return text
 
     def finish(self, answer: str, config: RunnableConfig) -> None:
         """Stream the rest of the answer."""
@@ -145,18 +132,6 @@ class AnswerStream:
             streamed = "".join(self._streamed)
             if answer.startswith(streamed):
                 self._stream(answer[len(streamed) :], config)
-
-    def _flush(self, config: RunnableConfig) -> None:
-        while True:
-            index = self._next
-            if text := self._buffers.pop(index, ""):
-                is_first = index not in self._shown
-                self._shown[index] = self._shown.get(index, "") + text
-                above = (GAP if self._streamed else "") + self._headings.get(index, "") if is_first else ""
-                self._stream(above + text, config)
-            if index not in self._ended:
-                return
-            self._next += 1
 
     def _stream(self, text: str, config: RunnableConfig) -> None:
         """Send text to all subscribers: as an event, and as a chunk of the one message in "messages" mode."""
@@ -167,7 +142,8 @@ class AnswerStream:
             emit(AnswerEvent(type="answer", text=text))
         config = self._run.message_config or config
         if _engine.has_message_subscriber(config):
-            _engine.push_chunk(AIMessageChunk(content=text, id=self._run.message_id), config)
+            with _engine.context_config(config):
+                push_message(AIMessageChunk(content=text, id=self._run.message_id), state_key=None)
 
 
 class TextWriter:
@@ -191,39 +167,39 @@ class TextWriter:
         self._reply = ReplyText()
 
     @property
-    def shown(self) -> str:
-        """What subscribers have received of the text; a retry continues from there."""
-        return self._answer.shown(self._index) if self._answer else ""
-
-    @property
     def text(self) -> str:
         """The text so far, without an echo of the title."""
         return self._reply.text
 
     def start(self) -> None:
-        """Start an attempt."""
+        """Start an attempt; its text continues what subscribers have received."""
         self._attempt += 1
-        if self._answer:
-            self._answer.drop(self._index)
-        self._reply = ReplyText(self.shown, self._echo)
+        self.drop()
 
     def write(self, chunk: str) -> None:
         """Add a chunk of the model's reply."""
         if chunk and self._events:
             emit(TokenEvent(type="token", index=self._index, text=chunk, attempt=self._attempt))
-        self._feed(self._reply.feed(chunk))
+        if self._reply.feed(chunk):
+            self._put()
 
     def finish(self) -> str:
         """End the reply; returns the whole text."""
-        self._feed(self._reply.finish())
-        return self._reply.text
+        if self._reply.finish():
+            self._put()
+        return self.text
 
-    def end(self, *, failed: bool = False) -> None:
+    def drop(self) -> str:
+        """Drop the text of a failed attempt; returns what subscribers have received of it."""
+        shown = self._answer.drop(self._index) if self._answer else ""
+        self._reply = ReplyText(shown.removeprefix(self._heading), self._echo)
+        return self.text
+
+    def end(self) -> None:
         """End the text: the next one is streamed."""
-        if self._answer and failed:
-            self._answer.drop(self._index)
-        self._feed("", ends=True)
+        self._put(ends=True)
 
-    def _feed(self, text: str, *, ends: bool = False) -> None:
-        if self._answer and (text or ends):
-            self._answer.feed(self._index, text, self._config, heading=self._heading, ends=ends)
+    def _put(self, *, ends: bool = False) -> None:
+        if self._answer:
+            text = self._heading + self.text if self.text else ""
+            self._answer.put(self._index, text, self._config, ends=ends)

@@ -3,6 +3,7 @@
 All values are JSON-able or messages, so that every checkpointer and LangGraph Server can store them.
 """
 
+import operator
 from typing import Annotated, Any, Literal
 
 from langchain_core.messages import AnyMessage
@@ -10,7 +11,7 @@ from langgraph.channels import EphemeralValue
 from langgraph.graph import add_messages
 from typing_extensions import TypedDict
 
-from sot_graph.usage import Calls, merge_calls
+from sot_graph.usage import Attempt
 
 
 class Point(TypedDict):
@@ -64,8 +65,8 @@ class SotState(TypedDict, total=False):
     answer: str
     answer_id: str | None  # of the answer's message, which is replaced when failed points are written later
     opening: str  # the beginning of the answer, with `lead=True`
-    opening_call: Calls | None  # not in `calls`, because the outline's node resets those in the same step
-    calls: Annotated[Calls, merge_calls]
+    opening_attempts: list[Attempt]  # not in `attempts`, because the outline's node resets those in the same step
+    attempts: Annotated[list[Attempt], operator.add]  # of all other calls
 
 
 class PointTask(TypedDict):

@@ -1,6 +1,7 @@
 """The stream of an answer: its events, and `stream_answer`, which reads the answer's text out of them."""
 
-from collections.abc import AsyncGenerator, AsyncIterator, Generator
+from collections.abc import AsyncGenerator, AsyncIterator, Generator, Iterator
+from contextlib import closing
 from typing import Any, Literal, cast
 
 from langchain_core.runnables import Runnable, RunnableConfig
@@ -50,6 +51,16 @@ def emit(event: SotEvent) -> None:
     get_stream_writer()(event)
 
 
+def until_closed(stream: Iterator[Any], control: RunControl) -> Generator[Any, None, None]:
+    """Read the stream of a sync run; once it is closed, no call starts any more."""
+    try:
+        for part in stream:  # noqa: UP028 - `yield from` would close the stream before the run is stopped
+            yield part
+    finally:
+        control.request_drain("the stream was closed")
+        cast("Generator[Any, None, None]", stream).close()
+
+
 def stream_answer(
     graph: Runnable[Any, Any],
     input: Any,  # noqa: A002 - as the graph's own methods name it
@@ -82,12 +93,8 @@ def stream_answer(
     """
     answer, control = _AnswerFilter(graph), RunControl()
     options = answer.options if isinstance(graph, RemoteGraph) else {**answer.options, "control": control}
-    stream = cast("Generator[Any, None, None]", graph.stream(input, config, **options))
-    try:
-        yield from filter(None, map(answer.text_of, stream))
-    finally:
-        control.request_drain("the stream was closed")
-        stream.close()
+    with closing(until_closed(graph.stream(input, config, **options), control)) as parts:
+        yield from filter(None, map(answer.text_of, parts))
 
 
 def astream_answer(
@@ -96,10 +103,7 @@ def astream_answer(
     config: RunnableConfig | None = None,
 ) -> "AsyncAnswerIterator":
     """Stream the answer's text in reading order; see `stream_answer`. Leaving the loop cancels the model calls."""
-    answer = _AnswerFilter(graph)
-    return AsyncAnswerIterator(
-        cast("AsyncGenerator[Any, None]", graph.astream(input, config, **answer.options)), answer
-    )
+    return AsyncAnswerIterator(graph, input, config)
 
 
 class AsyncAnswerIterator(AsyncIterator[str]):
@@ -108,8 +112,9 @@ class AsyncAnswerIterator(AsyncIterator[str]):
     Not a generator: asyncio reports an error when a loop ends with one open that has another one inside.
     """
 
-    def __init__(self, stream: AsyncGenerator[Any, None], answer: "_AnswerFilter") -> None:
-        self._stream, self._answer = stream, answer
+    def __init__(self, graph: Runnable[Any, Any], given: Any, config: RunnableConfig | None) -> None:
+        self._answer = _AnswerFilter(graph)
+        self._stream = cast("AsyncGenerator[Any, None]", graph.astream(given, config, **self._answer.options))
 
     async def __anext__(self) -> str:
         while not (text := self._answer.text_of(await anext(self._stream))):

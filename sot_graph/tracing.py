@@ -1,6 +1,5 @@
 """Names, tags and metadata of the runs in a trace."""
 
-from functools import partial
 from importlib.metadata import version
 from typing import Any
 
@@ -12,8 +11,7 @@ from sot_graph.state import SotState
 
 TAG = "sot:"
 __version__ = version("sot-graph")
-_BOOKKEEPING = frozenset({"answer_id", "calls", "opening_call"})
-_RESULTS = frozenset({"answer", "points"})
+BOOKKEEPING = frozenset({"answer_id", "attempts", "opening_attempts"})
 
 
 def graph_metadata(name: str) -> dict[str, str]:
@@ -45,11 +43,11 @@ def nested_config(config: RunnableConfig) -> RunnableConfig:
     return {**config, "tags": tags, "metadata": {**metadata, "sot_within": config.get("run_name")}}
 
 
-def _visible(state: SotState, hidden: frozenset[str]) -> dict[str, Any]:
-    shown = {key: value for key, value in state.items() if value and key not in hidden}
+def _visible(state: SotState) -> dict[str, Any]:
+    last_turn = {"answer", "points"} if state.get("answer") else set()
+    shown = {key: value for key, value in state.items() if value and key not in BOOKKEEPING | last_turn}
     return {**shown, "messages": state["messages"][-1:]} if "messages" in shown else shown
 
 
-LAST_MESSAGE = TracePolicy(process_inputs=partial(_visible, hidden=_BOOKKEEPING | _RESULTS))
+LAST_MESSAGE = TracePolicy(process_inputs=_visible)
 """A node's run shows the last message only: the graph's run and the model runs have the whole conversation."""
-LAST_MESSAGE_AND_POINTS = TracePolicy(process_inputs=partial(_visible, hidden=_BOOKKEEPING))

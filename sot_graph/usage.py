@@ -1,21 +1,22 @@
 """What an answer cost: tokens and seconds, of each attempt, point and stage, and in total."""
 
-import threading
 import time
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextvars import ContextVar
+from functools import reduce
 from typing import Any, cast
 from uuid import UUID
 
 from langchain_core.callbacks import BaseCallbackHandler
-from langchain_core.messages import AIMessage, BaseMessage
+from langchain_core.messages import AIMessage
 from langchain_core.messages.ai import UsageMetadata, add_usage
 from langchain_core.outputs import LLMResult
 from typing_extensions import TypedDict
 
-INNER_TIMES = ("seconds", "sequential_seconds", "critical_path_seconds")
 STEPS = (("agent",), ("skeleton", "lead"), ("expand",), ("direct", "merge"))
 """The stages in order; those of one step run at the same time."""
+PLAIN = {"calls": 1, "seconds": 0.0, "sequential_seconds": 0.0, "critical_path_seconds": 0.0}
+"""The figures of a graph that wrote a reply, if none did."""
 
 
 class Attempt(TypedDict):
@@ -25,17 +26,13 @@ class Attempt(TypedDict):
     index: int | None  # of the point
     began: float  # when it was due, since the epoch: its task started, or the attempt before had failed
     waiting_seconds: float  # then, until the request: the queue of the concurrency limit, the pause before a retry
-    queued_seconds: float  # the part of it in the queue
     first_token_seconds: float | None  # from the request to the first token; None if the reply was not streamed
     seconds: float  # from the request to its end
+    sequential_seconds: float  # the same; if a SoT graph wrote the reply, by that graph's figures
+    critical_path_seconds: float  # the same, with the pause before a retry, without the queue
     requests: int  # several if an expander, a route or a merge sent them
     usage: UsageMetadata | None
     error: str | None
-    inner: dict[str, float]  # the `INNER_TIMES` of a SoT graph that wrote the point
-
-
-Calls = dict[str, list[Attempt]]
-"""The attempts of each call, by its name."""
 
 
 class Figures(TypedDict):
@@ -72,22 +69,6 @@ class SotMetadata(TypedDict):
     timeline: list[dict[str, Any]]  # every attempt in order; `began` counts from the first one
 
 
-def call_name(stage: str, index: int | None = None) -> str:
-    """The name of a call in the state: its stage, and the index of its point."""
-    return stage if index is None else f"{stage} {index}"
-
-
-def calls_of(stage: str, index: int | None, attempts: Sequence[Attempt]) -> Calls:
-    """The attempts of one call under its name; `{}` if no request was sent, except by a merge, which takes its time."""
-    made = [each for each in attempts if each["requests"] or each["error"] or stage == "merge"]
-    return {call_name(stage, index): made} if made else {}
-
-
-def merge_calls(left: Calls, right: Calls) -> Calls:
-    """Reduce calls by name: the attempts of a resumed run follow those of the run before."""
-    return {**left, **{name: [*left.get(name, []), *attempts] for name, attempts in right.items()}}
-
-
 class RequestCounter(BaseCallbackHandler):
     """Counts the requests and tokens of a Runnable that may call several models, or none."""
 
@@ -96,108 +77,104 @@ class RequestCounter(BaseCallbackHandler):
     """The chat model run that is in progress in this context, or the last one."""
 
     def __init__(self) -> None:
-        self.requests = 0
-        self.usage: UsageMetadata | None = None
+        self.usages: dict[UUID, UsageMetadata | None] = {}  # of each request
         self.reply: AIMessage | None = None  # the last one, also if its parser failed
         self._open: set[UUID] = set()
-        self._lock = threading.Lock()  # models may be called in several threads
 
     def on_chat_model_start(self, serialized: Any, messages: Any, *, run_id: UUID, **_kwargs: Any) -> None:  # noqa: ARG002 - the handler's signature
         """Count a request; a model that wraps another one sends only one."""
-        with self._lock:
-            if self._current.get() in self._open:
-                return
-            self.requests += 1
+        if self._current.get() not in self._open:
             self._open.add(run_id)
-        self._current.set(run_id)
+            self.usages[run_id] = None
+            self._current.set(run_id)
 
     def on_llm_end(self, response: LLMResult, *, run_id: UUID, **_kwargs: Any) -> None:
-        """Keep the reply, and add up its tokens."""
+        """Keep the reply, and its tokens."""
         messages = [getattr(each, "message", None) for batch in response.generations for each in batch]
         replies = [message for message in messages if isinstance(message, AIMessage)]
-        with self._lock:
-            self.reply = replies[-1] if replies else self.reply
-            if run_id in self._open:
-                self._open.discard(run_id)
-                self.usage = total_usage([self.usage, *(reply.usage_metadata for reply in replies)])
+        self.reply = replies[-1] if replies else self.reply
+        if run_id in self._open:
+            self._open.discard(run_id)
+            self.usages[run_id] = total_usage(reply.usage_metadata for reply in replies)
 
 
 def attempt_record(
     stage: str,
-    index: int | None = None,
+    times: tuple[float, float, float, float | None],  # when it was due, in the queue, sent, and when it wrote a token
+    reply: object,
     *,
-    times: tuple[float, float, float, float | None],
-    reply: object = None,
+    index: int | None = None,
     error: str | None = None,
-    counter: RequestCounter | None = None,
+    counter: RequestCounter | None = None,  # without one it sent one request, or what its reply says
 ) -> Attempt:
-    """The record of an attempt that ends now.
-
-    Args:
-        stage: The stage of the call.
-        index: The index of its point.
-        times: When it was due, when it entered the queue, when it was sent and when the first token arrived.
-        reply: What it returned.
-        error: Why it failed.
-        counter: Counted its requests; without one it sent one, or what its reply says.
-    """
-    due, ready, sent, first_token = times
+    """The record of an attempt that ends now."""
+    due, queued, sent, first_token = times
+    seconds = round(time.time() - sent, 3)
     message = reply if isinstance(reply, AIMessage) else None
+    inner = {**PLAIN, **(message.response_metadata.get("sot", {}) if message else {})}
+    around = max(0.0, seconds - inner["seconds"])
+    sent_inside = list(counter.usages.values()) if counter else []
     return Attempt(
         stage=stage,
         index=index,
         began=round(due, 3),
         waiting_seconds=max(0.0, round(sent - due, 3)),
-        queued_seconds=max(0.0, round(sent - ready, 3)),
         first_token_seconds=None if first_token is None else round(first_token - sent, 3),
-        seconds=round(time.time() - sent, 3),
-        requests=counter.requests if counter and (counter.requests or not message) else requests_of(message),
-        usage=(counter and counter.usage) or (message.usage_metadata if message else None),
+        seconds=seconds,
+        sequential_seconds=round(inner["sequential_seconds"] + around, 3),
+        critical_path_seconds=round(queued - due + inner["critical_path_seconds"] + around, 3),
+        requests=len(sent_inside) if counter and (sent_inside or not message) else inner["calls"],
+        usage=total_usage(sent_inside) or (message.usage_metadata if message else None),
         error=error,
-        inner=inner_times(message),
     )
-
-
-def requests_of(reply: BaseMessage | None) -> int:
-    """Number of requests behind a reply: several if a SoT graph wrote it."""
-    return int((reply.response_metadata.get("sot", {}) if reply else {}).get("calls", 1))
-
-
-def inner_times(reply: BaseMessage | None) -> dict[str, float]:
-    """The `INNER_TIMES` of a reply that a SoT graph wrote; else `{}`."""
-    sot = reply.response_metadata.get("sot", {}) if reply else {}
-    return {key: sot[key] for key in INNER_TIMES} if INNER_TIMES[-1] in sot else {}
 
 
 def total_usage(usages: Iterable[UsageMetadata | None]) -> UsageMetadata | None:
     """Add up token counts; None if there are none."""
-    total: UsageMetadata | None = None
-    for usage in usages:
-        total = add_usage(total, usage) if usage else total
-    return total
+    return reduce(add_usage, filter(None, usages), cast("UsageMetadata | None", None))
 
 
 def summarize(
-    calls: Mapping[str, list[Attempt]], points: Sequence[Mapping[str, Any]] = (), cached: Collection[str] = ()
+    attempts: Sequence[Attempt], points: Sequence[Mapping[str, Any]] = (), cached: Collection[int | None] = ()
 ) -> SotMetadata:
-    """Sum up the calls of an answer and its points; `cached` calls, which a cache answered, count nothing."""
-    made = {name: attempts for name, attempts in calls.items() if name not in cached and attempts}
-    steps = [[name for name in made if made[name][0]["stage"] in step] for step in STEPS]
-    critical = [max(step, key=lambda name: _without_queue(made[name])) for step in steps if step]
-    by_stage: dict[str, list[Attempt]] = {}
-    for attempts in made.values():
-        by_stage.setdefault(attempts[0]["stage"], []).extend(attempts)
-    total = _figures([attempt for attempts in made.values() for attempt in attempts])
+    """Sum up the attempts of an answer, and its points, of which a cache answered those with the `cached` indexes."""
+    # A function of the caller's sends no request; a merge takes its time all the same.
+    made = [each for each in attempts if each["requests"] or each["error"] or each["stage"] == "merge"]
+    calls = _grouped(made, lambda each: (each["stage"], each["index"]))
+    paths = {name: sum(each["critical_path_seconds"] for each in calls[name]) for name in calls}
+    steps = [[name for name in calls if name[0] in step] for step in STEPS]
+    critical = [max(step, key=paths.__getitem__) for step in steps if step]
+    titles = {point["index"]: point["title"] for point in points}
+    start = min((each["began"] for each in made), default=0.0)
+    timeline = [
+        {
+            **attempt,
+            "title": titles.get(attempt["index"]),
+            "attempt": number,
+            "began": round(attempt["began"] - start, 3),
+            "is_critical": name in critical,
+        }
+        for name, attempts in calls.items()
+        for number, attempt in enumerate(attempts, start=1)
+    ]
+    total = _figures(made)
     return SotMetadata(
         calls=total["calls"],
         seconds=total["seconds"],
-        critical_path_seconds=round(sum(_without_queue(made[name]) for name in critical), 3),
+        critical_path_seconds=round(sum(paths[name] for name in critical), 3),
         sequential_seconds=total["sequential_seconds"],
         parallel_gain=round(total["sequential_seconds"] / total["seconds"], 2) if total["seconds"] else None,
-        stages={stage: _figures(attempts) for stage, attempts in by_stage.items()},
-        points=[_point_figures(point, made, cached) for point in points],
-        timeline=_timeline(made, {point["index"]: point["title"] for point in points}, critical),
+        stages={stage: _figures(each) for stage, each in _grouped(made, lambda each: each["stage"]).items()},
+        points=[_point_figures(point, calls.get(("expand", point["index"]), []), cached) for point in points],
+        timeline=sorted(timeline, key=lambda entry: (entry["began"], entry["index"] or 0)),
     )
+
+
+def _grouped(attempts: Sequence[Attempt], key: Callable[[Attempt], Any]) -> dict[Any, list[Attempt]]:
+    groups: dict[Any, list[Attempt]] = {}
+    for attempt in attempts:
+        groups.setdefault(key(attempt), []).append(attempt)
+    return groups
 
 
 def _figures(attempts: Sequence[Attempt]) -> Figures:
@@ -210,48 +187,20 @@ def _figures(attempts: Sequence[Attempt]) -> Figures:
     return Figures(
         calls=sum(each["requests"] for each in attempts),
         seconds=round(busy, 3),
-        sequential_seconds=round(sum(_time(each, "sequential_seconds") for each in attempts), 3),
+        sequential_seconds=round(sum(each["sequential_seconds"] for each in attempts), 3),
         waiting_seconds=round(sum(each["waiting_seconds"] for each in attempts), 3),
         first_token_seconds=round(min(firsts) - start, 3) if firsts else None,
         usage=total_usage(each["usage"] for each in attempts),
     )
 
 
-def _point_figures(point: Mapping[str, Any], calls: Calls, cached: Collection[str]) -> PointFigures:
-    name = call_name("expand", point["index"])
-    attempts = calls.get(name, [])
-    own = {key: point[key] for key in ("index", "title", "status")}
-    figures: Any = {**_figures(attempts), **own, "attempts": len(attempts), "cached": name in cached}
-    return cast("PointFigures", figures)
-
-
-def _timeline(calls: Calls, titles: Mapping[int, str], critical: Collection[str]) -> list[dict[str, Any]]:
-    start = min((attempts[0]["began"] for attempts in calls.values()), default=0.0)
-    entries = [
-        {
-            **attempt,
-            "title": titles.get(attempt["index"] or 0),
-            "attempt": number,
-            "began": round(attempt["began"] - start, 3),
-            "is_critical": name in critical,
-        }
-        for name, attempts in calls.items()
-        for number, attempt in enumerate(attempts, start=1)
-    ]
-    return sorted(entries, key=lambda entry: (entry["began"], entry["index"] or 0))
-
-
-def _without_queue(attempts: Sequence[Attempt]) -> float:
-    """Seconds that a call took, with the pauses before its retries, without the queue of the concurrency limit."""
-    pauses = (each["waiting_seconds"] - each["queued_seconds"] for each in attempts)
-    return sum(_time(each, "critical_path_seconds") for each in attempts) + sum(max(0.0, pause) for pause in pauses)
-
-
-def _time(attempt: Attempt, key: str) -> float:
-    """One of the `INNER_TIMES`, plus the time around the inner graph; of a plain call, its seconds."""
-    inner = attempt["inner"]
-    return inner[key] + max(0.0, attempt["seconds"] - inner["seconds"]) if inner else attempt["seconds"]
-
-
 def _sent(attempt: Attempt) -> float:
     return attempt["began"] + attempt["waiting_seconds"]
+
+
+def _point_figures(
+    point: Mapping[str, Any], attempts: Sequence[Attempt], cached: Collection[int | None]
+) -> PointFigures:
+    own = {key: point[key] for key in ("index", "title", "status")}
+    figures: Any = {**_figures(attempts), **own, "attempts": len(attempts), "cached": point["index"] in cached}
+    return cast("PointFigures", figures)

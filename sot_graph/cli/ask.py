@@ -131,7 +131,7 @@ def _draw_timeline(draw: Draw | None, sot: SotMetadata | None, question: str) ->
 def _figures_so_far(graph: Any) -> SotMetadata | None:
     """The timings of a run that failed after its points; None if it failed earlier, when the state has none."""
     values = graph.get_state(THREAD).values
-    return summarize(values["calls"], values["points"]) if values.get("points") else None
+    return summarize(values["attempts"], values["points"]) if values.get("points") else None
 
 
 async def _answer(graph: Any, question: str, max_points: int, *, watch: bool, as_json: bool) -> dict[str, Any] | None:

@@ -2,6 +2,7 @@
 
 from abc import abstractmethod
 from collections.abc import Callable, Generator, Sequence
+from functools import partial
 from typing import Any, NamedTuple, Protocol
 
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage
@@ -16,7 +17,7 @@ from sot_graph.redaction import secrets_of
 from sot_graph.run import run_of
 from sot_graph.state import SotState, Update
 from sot_graph.text import encodable
-from sot_graph.usage import Calls, merge_calls, summarize, total_usage
+from sot_graph.usage import Attempt, summarize, total_usage
 
 
 class Request(Protocol):
@@ -54,30 +55,28 @@ class Node(Runnable[Any, Any]):
     def invoke(self, input: Any, config: RunnableConfig | None = None, **_kwargs: Any) -> Any:  # noqa: A002 - Runnable's name
         """Do the work in a thread."""
         steps = self.steps(input, ensure_config(config))
+        advance: Callable[[], Request] = partial(next, steps)
         try:
-            request = next(steps)
             while True:
+                request = advance()
                 try:
-                    result = request.run()
+                    advance = partial(steps.send, request.run())
                 except Exception as error:  # noqa: BLE001 - the steps raise it again
-                    request = steps.throw(error)
-                else:
-                    request = steps.send(result)
+                    advance = partial(steps.throw, error)
         except StopIteration as end:
             return end.value
 
     async def ainvoke(self, input: Any, config: RunnableConfig | None = None, **_kwargs: Any) -> Any:  # noqa: A002 - Runnable's name
         """Do the work in a task."""
         steps = self.steps(input, ensure_config(config))
+        advance: Callable[[], Request] = partial(next, steps)
         try:
-            request = next(steps)
             while True:
+                request = advance()
                 try:
-                    result = await request.arun()
+                    advance = partial(steps.send, await request.arun())
                 except Exception as error:  # noqa: BLE001 - the steps raise it again
-                    request = steps.throw(error)
-                else:
-                    request = steps.send(result)
+                    advance = partial(steps.throw, error)
         except StopIteration as end:
             return end.value
 
@@ -148,22 +147,21 @@ def before_answer(messages: Sequence[BaseMessage], answer_id: str | None) -> lis
     return list(messages[: next(answers, None)])
 
 
-def answer_update(state: SotState, text: str, calls: Calls, config: RunnableConfig) -> Update:
+def answer_update(state: SotState, text: str, attempts: Sequence[Attempt], config: RunnableConfig) -> Update:
     """The update of the last node: the answer, with its opening, and its message with the usage of all calls."""
     run = run_of(config)
     answer = GAP.join(part for part in (state.get("opening"), text) if part)
-    if run.is_streamed(config):
-        run.answer.finish(answer, config)
+    run.answer.finish(answer, config)
     # The chunks were streamed with this id, so LangGraph does not send the message again.
     message_id = state.get("answer_id") or run.message_id
-    records = merge_calls({**(state.get("opening_call") or {}), **state["calls"]}, calls)
-    # In a fresh run, a call from before the run was answered by the cache.
-    cached = {name for name, attempts in records.items() if run.is_fresh and attempts[-1]["began"] < run.began}
-    records = {**run.calls_before, **records}
+    made = [*state.get("opening_attempts", []), *state["attempts"], *attempts]
+    # In a fresh run, an attempt from before the run was answered by the cache.
+    cached = [each for each in made if run.is_fresh and each["began"] < run.began]
+    paid = [*run.attempts_before, *(each for each in made if each not in cached)]
     message = AIMessage(
         answer,
         id=message_id,
-        usage_metadata=total_usage(each["usage"] for name in records.keys() - cached for each in records[name]),
-        response_metadata={"sot": summarize(records, state.get("points") or [], cached)},
+        usage_metadata=total_usage(each["usage"] for each in paid),
+        response_metadata={"sot": summarize(paid, state.get("points") or [], {each["index"] for each in cached})},
     )
-    return {"answer": answer, "answer_id": message_id, "messages": [message], "calls": calls}
+    return {"answer": answer, "answer_id": message_id, "messages": [message], "attempts": attempts}

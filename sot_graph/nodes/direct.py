@@ -19,7 +19,7 @@ class Direct(Node):
     def steps(self, state: SotState, config: RunnableConfig) -> Steps:
         """Write the answer."""
         opening = state.get("opening") or ""
-        run_of(config).answer.fill({OPENING: opening}, config)
+        run_of(config).answer.put(OPENING, opening, config, ends=True)
         conversation = _ends_with_question(state["messages"])
         writer = TextWriter(INDEX, config)
         call = self.call(
@@ -31,7 +31,7 @@ class Direct(Node):
         )
         yield call
         writer.end()
-        return answer_update(state, writer.text, call.record(), config)
+        return answer_update(state, writer.text, call.attempts, config)
 
 
 def _ends_with_question(messages: Sequence[BaseMessage]) -> list[BaseMessage]:

@@ -4,7 +4,7 @@ from collections.abc import Generator, Sequence
 from functools import partial
 from typing import Any
 
-from langchain_core.messages import BaseMessage, SystemMessage
+from langchain_core.messages import SystemMessage
 from langchain_core.runnables import RunnableConfig
 from langgraph.errors import GraphBubbleUp
 from langgraph.types import RetryPolicy, Send
@@ -30,23 +30,18 @@ def heading(title: str) -> str:
 
 
 def dispatch_points(state: SotState) -> list[Send] | str:
-    """Turn the outline into one `Send` for each point; without an outline, go to the direct answer."""
-    outline = state.get("outline") or []
-    if not outline:
-        return "direct"
-    return send_points(outline, range(1, len(outline) + 1), state["messages"])
+    """Turn the outline into one `Send` for each point; without an outline, go to the direct answer.
 
-
-def send_points(
-    outline: Sequence[str], indexes: Sequence[int], conversation: Sequence[BaseMessage], *, again: bool = False
-) -> list[Send]:
-    """One `Send` for each of these points of the outline."""
-    context = digest(list(conversation))
+    If there are points already, the failed ones are sent again.
+    """
+    outline, points = state.get("outline") or [], state.get("points") or []
+    failed = [point["index"] for point in points if point["status"] == "failed"]
+    context = digest(list(state["messages"]))
     tasks = (
-        PointTask(index=index, title=outline[index - 1], outline=list(outline), context=context, again=again)
-        for index in indexes
+        PointTask(index=index, title=outline[index - 1], outline=outline, context=context, again=bool(failed))
+        for index in failed or range(1, len(outline) + 1)
     )
-    return [Send("expand", task) for task in tasks]
+    return [Send("expand", task) for task in tasks] or "direct"
 
 
 class Expand(Node):
@@ -73,7 +68,6 @@ class Expand(Node):
         above = heading(title) if self.headings else ""
         writer = TextWriter(index, config, echo=echo, heading=above, is_answer=self.is_answer, events=True)
         call = self._call(task, config, writer)
-        run.attempted.add(index)
         point = Point(index=index, title=title, text="", status="written", error=None)
         try:
             reply = yield call
@@ -81,20 +75,20 @@ class Expand(Node):
             raise
         except Exception as error:  # noqa: BLE001 - `merge` raises it, with those of the other points
             run.errors[index] = error
-            point |= {"text": writer.shown, "status": "failed", "error": describe(error, call.secrets)}
+            point |= {"text": writer.drop(), "status": "failed", "error": describe(error, call.secrets)}
         else:
             point |= {"text": writer.text, "status": "truncated" if end_of(reply) == "truncated" else "written"}
         emit(PointEvent(type="point", index=index, status=point["status"]))
-        writer.end(failed=point["status"] == "failed")
-        return {"points": [point], "calls": call.record()}
+        writer.end()
+        return {"points": [point], "attempts": call.attempts}
 
     def _call(self, task: PointTask, config: RunnableConfig, writer: TextWriter) -> Call:
         conversation = before_answer(read_state(config, "messages"), read_state(config, "answer_id"))
         opening = read_state(config, "opening") or ""
-        expander, length = self.expander, "" if self.expander else LENGTH
+        expander = self.expander
 
         def prompt(shown: str) -> Any:
-            instruction = point_instruction(task, length=length, opening=opening, shown=shown)
+            instruction = point_instruction(task, length="" if expander else LENGTH, opening=opening, shown=shown)
             messages = self.messages(conversation, instruction)
             return expander.input(messages) if expander else messages
 
@@ -107,12 +101,12 @@ class Expand(Node):
         run = run_of(config)
         if not (self.is_answer and run.is_streamed(config)):
             return
-        texts = {OPENING: read_state(config, "opening") or ""}
+        run.answer.put(OPENING, read_state(config, "opening") or "", config, ends=True)
         if not run.is_fresh and not run.is_restored:
             run.is_restored = True
             run.message_id = read_state(config, "answer_id") or run.message_id
             pending = yield PendingWrites("points", config)
             points = merge_points(read_state(config, "points") or [], [point for points in pending for point in points])
             for point in (point for point in points if point["status"] != "failed"):
-                texts[point["index"]] = (heading(point["title"]) if self.headings else "") + point["text"]
-        run.answer.fill(texts, config)
+                text = (heading(point["title"]) if self.headings else "") + point["text"]
+                run.answer.put(point["index"], text, config, ends=True)

@@ -9,7 +9,7 @@ from langchain_core.runnables import RunnableConfig
 from langgraph.errors import GraphBubbleUp
 
 from sot_graph.nodes.base import Node, Steps, read_turn
-from sot_graph.prompts import lead_instruction
+from sot_graph.prompts import GAP, LEAD, continuation
 from sot_graph.redaction import describe
 from sot_graph.run import OPENING, TextWriter
 from sot_graph.state import SotState
@@ -25,22 +25,21 @@ class Lead(Node):
         writer = TextWriter(OPENING, config)
         if state.get("outline"):
             writer.end()
-            return {"opening": "", "opening_call": None}
+            return {"opening": "", "opening_attempts": []}
         conversation = read_turn(state).conversation
         call = self.call(
             "lead",
             "opening",
             config,
-            lambda shown: self.messages(conversation, lead_instruction(shown)),
+            lambda shown: self.messages(conversation, GAP.join(filter(None, (LEAD, continuation(shown))))),
             writer=writer,
         )
         try:
             yield call
-            opening, failed = writer.text, False
         except GraphBubbleUp:
             raise
         except Exception as error:  # noqa: BLE001 - an answer without an opening is an answer
             logger.warning("The opening failed: %s", describe(error, call.secrets))
-            opening, failed = writer.shown, True
-        writer.end(failed=failed)
-        return {"opening": opening, "opening_call": call.record() or None}
+            writer.drop()
+        writer.end()
+        return {"opening": writer.text, "opening_attempts": call.attempts}

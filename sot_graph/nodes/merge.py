@@ -9,7 +9,7 @@ from langgraph.types import Command, RetryPolicy
 
 from sot_graph.errors import ExpansionError
 from sot_graph.nodes.base import Node, Steps, answer_update, before_answer
-from sot_graph.nodes.expand import heading, send_points
+from sot_graph.nodes.expand import dispatch_points, heading
 from sot_graph.prompts import GAP
 from sot_graph.replies import ValueReply
 from sot_graph.run import run_of
@@ -37,15 +37,16 @@ class Merge(Node):
         Raises:
             ExpansionError: Points failed and may not be missing, or all failed.
         """
-        run, points = run_of(config), state.get("points") or []
-        if not points or _has_new_turn(state):
+        run, points, answer_id = run_of(config), state.get("points") or [], state.get("answer_id")
+        conversation = before_answer(state["messages"], answer_id)
+        later = state["messages"][len(conversation) :]
+        is_asked = answer_id and state.get("question") is not None
+        if not points or is_asked or any(isinstance(message, HumanMessage) for message in later):
             return {}  # another step runs first, and leads here again
         failed = [point for point in points if point["status"] == "failed"]
-        if any(point["index"] not in run.attempted for point in failed):
-            titles = [point["title"] for point in points]
-            conversation = before_answer(state["messages"], state.get("answer_id"))
-            sends = send_points(titles, [point["index"] for point in failed], conversation, again=True)
-            return Command(update={"answer": ""}, goto=sends)
+        if any(point["index"] not in run.errors for point in failed):
+            again: Any = {"outline": [point["title"] for point in points], "points": points, "messages": conversation}
+            return Command(update={"answer": ""}, goto=dispatch_points(again))
         if state.get("answer"):
             return {}
         written = [point for point in points if point["status"] != "failed"]
@@ -54,19 +55,11 @@ class Merge(Node):
             raise ExpansionError(failed, written) from ExceptionGroup("points could not be written", errors)
         if self.model is None:
             # All texts: subscribers may have received the beginning of a failed point.
-            return answer_update(state, join_points(points, headings=self.headings), {}, config)
+            return answer_update(state, join_points(points, headings=self.headings), [], config)
         call = self.call("merge", "points", config, lambda _shown: written, reader=ValueReply)
         merged = yield call
         text = merged.text if isinstance(merged, BaseMessage) else merged
         if isinstance(text, str) and text.strip():
-            return answer_update(state, storable(text), call.record(), config)
+            return answer_update(state, storable(text), call.attempts, config)
         msg = f"merge must return the answer as text or as a message, and not a blank one; it returned {merged!r:.200}."
         raise TypeError(msg)
-
-
-def _has_new_turn(state: SotState) -> bool:
-    """Whether the thread has a question that its points do not answer."""
-    answer_id = state.get("answer_id")
-    later = state["messages"][len(before_answer(state["messages"], answer_id)) :] if answer_id else []
-    has_question = answer_id is not None and state.get("question") is not None
-    return has_question or any(isinstance(message, HumanMessage) for message in later)

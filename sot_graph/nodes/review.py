@@ -1,10 +1,10 @@
 """A person's review of the outline, before anything of it is written."""
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from langchain_core.runnables import RunnableConfig
 from langgraph.types import Send, interrupt
-from pydantic import RootModel, model_validator
+from pydantic import BeforeValidator, RootModel, create_model
 
 from sot_graph.nodes.base import Node, Steps, read_turn
 from sot_graph.nodes.expand import dispatch_points
@@ -19,7 +19,10 @@ class Review(Node):
 
     def __init__(self, max_points: int) -> None:
         super().__init__(None)
-        self.verdict = verdict_schema(max_points)
+        self.max_points = max_points
+        meaning = "True accepts the outline, a list of titles replaces it, a string asks for a new one that follows it."
+        verdict = RootModel[Annotated[Literal[True] | list[str] | str, BeforeValidator(self._checked)]]
+        self.verdict = create_model("OutlineVerdict", __base__=verdict, __doc__=meaning)
 
     def steps(self, state: SotState, config: RunnableConfig) -> Steps:  # noqa: ARG002 - as every node's
         """Interrupt, or apply the verdict; an invalid one raises a `ValidationError`, and the interrupt stays."""
@@ -35,6 +38,20 @@ class Review(Node):
         return {"outline": titles}
         yield  # makes this a generator: a review sends no request
 
+    def _checked(self, verdict: Any) -> Any:
+        if verdict is True or (isinstance(verdict, str) and verdict.strip()):
+            return verdict
+        if isinstance(verdict, list) and all(isinstance(title, str) for title in verdict):
+            titles = clean_titles(verdict)
+            if 1 <= len(titles) <= self.max_points:
+                return titles
+        msg = (
+            "The review of an outline is resumed with True (write it as it is), with a list of 1 to "
+            f"{self.max_points} titles (write these) or with a remark as text (a new outline that follows it), not "
+            f"with {verdict!r:.200}. The interrupt stays: resume again, with Command(resume=...)."
+        )
+        raise ValueError(msg)
+
 
 def review_outline(state: SotState) -> str:
     """Go to the review; without an outline, to the direct answer."""
@@ -44,28 +61,3 @@ def review_outline(state: SotState) -> str:
 def after_review(state: SotState) -> list[Send] | str:
     """Go back to the skeleton with a remark, else to the points."""
     return "skeleton" if state.get("revision") else dispatch_points(state)
-
-
-def verdict_schema(max_points: int) -> type[RootModel[Any]]:
-    """The schema of a verdict: True, a list of titles, or a remark."""
-
-    class OutlineVerdict(RootModel[Literal[True] | list[str] | str]):
-        """True accepts the outline, a list of titles replaces it, a string asks for a new one that follows it."""
-
-        @model_validator(mode="before")
-        @classmethod
-        def check(cls, verdict: Any) -> Any:
-            if verdict is True or (isinstance(verdict, str) and verdict.strip()):
-                return verdict
-            if isinstance(verdict, list) and all(isinstance(title, str) for title in verdict):
-                titles = clean_titles(verdict)
-                if 1 <= len(titles) <= max_points:
-                    return titles
-            msg = (
-                "The review of an outline is resumed with True (write it as it is), with a list of 1 to "
-                f"{max_points} titles (write these) or with a remark as text (a new outline that follows it), not with "
-                f"{verdict!r:.200}. The interrupt stays: resume again, with Command(resume=...)."
-            )
-            raise ValueError(msg)
-
-    return OutlineVerdict

@@ -23,7 +23,7 @@ from sot_graph.redaction import secrets_of
 from sot_graph.replies import ValueReply
 from sot_graph.state import Revision, SotState
 from sot_graph.streaming import OutlineEvent, emit
-from sot_graph.usage import Attempt, calls_of
+from sot_graph.usage import Attempt
 
 logger = logging.getLogger(__name__)
 
@@ -74,11 +74,10 @@ class Skeleton(Node):
             logger.warning("The model returned no outline that follows the remark; the outline before it stays.")
             outline = revision["titles"]
         emit(OutlineEvent(type="outline", titles=outline))
-        calls = calls_of("skeleton", None, attempts)
         if revision:
-            return {"outline": outline, "calls": calls}
+            return {"outline": outline, "attempts": attempts}
         # Nothing of the thread's last answer is left.
-        fresh = {"points": Overwrite([]), "answer": "", "answer_id": None, "calls": Overwrite(calls)}
+        fresh = {"points": Overwrite([]), "answer": "", "answer_id": None, "attempts": Overwrite(attempts)}
         return {"outline": outline, **fresh, **({"messages": turn.added} if turn.added else {})}
 
     def _suits(self, turn: Turn, config: RunnableConfig, attempts: list[Attempt]) -> Generator[Request, Any, bool]:

@@ -34,7 +34,7 @@ async def test_its_answer_comes_back_as_one_message(server: FakeOpenAI, run: Run
     result = await run(deep_agent(server), QUESTION)
     assert kinds(result["messages"]) == ["human", "ai", "tool", "ai"]
     assert result["messages"][2].text == ANSWER
-    assert not {"points", "answer", "question", "outline", "calls"} & set(result)
+    assert not {"points", "answer", "question", "outline", "attempts"} & set(result)
     assert all("Why sleep?" in request.prompt for request in server.of_stage("expand"))
     assert not any("How can I sleep better?" in request.prompt for request in server.of_stage("expand"))
     assert_accepted(server.requests)

@@ -20,7 +20,7 @@ from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.config import get_stream_writer
 from langgraph.constants import TAG_NOSTREAM
 from langgraph.graph import END, START, StateGraph
-from langgraph.graph.state import CompiledStateGraph
+from langgraph.graph.message import push_message
 from langgraph.types import Command, Send, interrupt
 from openai import LengthFinishReasonError, NotFoundError
 from pydantic import BaseModel
@@ -103,11 +103,13 @@ def test_parent_streams(mode: str, *, subgraphs: bool) -> None:
     assert notes == [subgraphs], "__pregel_stream no longer tells the stream modes of a parent with subgraphs=True"
 
 
-def test_parent_streams_reads_the_inherited_config() -> None:
+def test_configurable_of() -> None:
     """The same in a config of the caller's own, which has no keys of the engine."""
-    graph, notes = seen_by_a_node(lambda _: _engine.parent_streams("custom", {"configurable": {"mine": 1}}))
+    graph, notes = seen_by_a_node(lambda _: _engine.configurable_of({"configurable": {"mine": 1}}))
     list(graph.stream({"text": ""}, stream_mode="custom", subgraphs=True))
-    assert notes == [True], "the context variable of the config has no __pregel_stream"
+    assert notes[0]["mine"] == 1
+    assert _engine.configurable_of({}) == {}, "the config of a run stays after it"
+    assert "__pregel_stream" in notes[0], "the context variable of the config has no __pregel_stream"
 
 
 def test_parent_resumes() -> None:
@@ -192,14 +194,14 @@ def test_has_message_subscriber(mode: str) -> None:
     assert notes == [(mode == "messages", False)], "StreamMessagesHandler is no longer the handler of messages mode"
 
 
-def test_push_chunk() -> None:
+def test_context_config_of_a_pushed_message() -> None:
     """`push_message`, which reads its config from a context variable."""
     chunks = [AIMessageChunk(content=text, id="one") for text in ("a", "b")]
 
     def push(config: RunnableConfig) -> None:
-        with _engine.context_config({"callbacks": []}):  # any other
+        with _engine.context_config({"callbacks": []}), _engine.context_config(config):  # within any other
             for chunk in chunks:
-                _engine.push_chunk(chunk, config)
+                push_message(chunk, state_key=None)
 
     graph, _ = seen_by_a_node(push)
     parts = list(graph.stream({"text": ""}, stream_mode=["messages", "values"]))
@@ -223,8 +225,7 @@ class Started(BaseCallbackHandler):
         self.names.append("model")
 
 
-@pytest.mark.parametrize("form", ["own", "list"])
-def test_callbacks_of_call(form: str) -> None:
+def test_callbacks_of_call() -> None:
     """`StreamMessagesHandler`, by which the messages of a call become the graph's, among the callbacks of a config."""
     model = FakeListChatModel(responses=["a text"])
     before: list[bool] = []
@@ -232,8 +233,7 @@ def test_callbacks_of_call(form: str) -> None:
 
     def node(_state: State, config: RunnableConfig) -> State:
         before.append(_engine.has_message_subscriber(config))
-        given: RunnableConfig = config if form == "own" else {"callbacks": _engine.handlers_of(config)}
-        inner: RunnableConfig = {**config, "callbacks": _engine.callbacks_of_call(given, added)}
+        inner: RunnableConfig = {**config, "callbacks": _engine.callbacks_of_call(config, added)}
         assert not _engine.has_message_subscriber(inner)
         assert _engine.has_message_subscriber(config), "the config of the node stays as it was"
         return {"parts": [model.invoke("?", inner).text]}
@@ -289,34 +289,6 @@ def test_context_config() -> None:
     assert seen[0]["metadata"] == {"customer": 7}
     assert inside.get("run_name") is None, "the run's name is inherited"
     assert seen[1]["tags"] == [], "the config stays after the block"
-
-
-def test_inherited_config() -> None:
-    """`var_child_runnable_config`, as LangGraph sets it for a node."""
-    assert _engine.inherited_config() == {}
-    graph, notes = seen_by_a_node(lambda _: dict(_engine.inherited_config()))
-    graph.invoke({"text": ""}, {"configurable": {"mine": 1}})
-    assert notes[0]["configurable"]["mine"] == 1, "LangGraph no longer sets var_child_runnable_config in a node"
-    assert _engine.inherited_config() == {}
-
-
-async def test_compiled_as() -> None:
-    """`vars(compiled)`, the arguments of a compiled graph's class."""
-
-    class Mine(CompiledStateGraph[Any, Any, Any, Any]):
-        pass
-
-    saver = InMemorySaver()
-    compiled, _ = seen_by_a_node(lambda _: None, checkpointer=saver, name="named", interrupt_before=["node"])
-    mine = _engine.compiled_as(Mine, compiled)
-    assert type(mine) is Mine
-    assert (mine.name, mine.checkpointer, mine.builder) == ("named", saver, compiled.builder), (
-        "vars(compiled) are incomplete"
-    )
-    mine.invoke({"text": ""}, THREAD)
-    assert mine.get_state(THREAD).next == ("node",), "interrupt_before is lost"
-    assert (await mine.ainvoke(None, THREAD))["parts"] == ["done"]
-    assert isinstance(mine.with_config(tags=["mine"]), Mine)
 
 
 async def test_untraced() -> None:

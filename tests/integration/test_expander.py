@@ -154,7 +154,7 @@ def test_what_cannot_be_an_expander_is_refused_at_construction(server: FakeOpenA
     with pytest.raises(ValueError, match="no `messages` key"):
         create_sot_graph(server.model(), expander=builder.compile())
     wrong: Any = "openai:gpt-5.5"
-    with pytest.raises(TypeError, match="expander must be a function or a Runnable, not str"):
+    with pytest.raises(TypeError, match="expander must be a function or a Runnable, not 'openai"):
         create_sot_graph(server.model(), expander=wrong)
 
 

@@ -174,7 +174,7 @@ async def test_sent_questions_are_answered_at_once_and_in_order(server: FakeOpen
     server.script = lambda request: Reply(on_subjects(request).text, first_token=0.3)
     parent = sending(create_sot_graph(server.model()), lambda question: {"question": question})
     result = await run(parent, WHY)
-    assert not {"points", "answer", "question", "outline", "calls"} & set(result)
+    assert not {"points", "answer", "question", "outline", "attempts"} & set(result)
     expected = [text for subject in SUBJECTS for text in (f"Why {subject}?", answer_on(subject))]
     assert [message.text for message in result["messages"]] == expected
     assert server.most_in_flight == 12

@@ -6,11 +6,12 @@ from typing import Any
 
 import pytest
 from langchain_core.runnables import RunnableLambda
+from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.graph import END, START, MessagesState, StateGraph
 from langgraph.graph.state import CompiledStateGraph
 
 import sot_graph
-from sot_graph import DemoChatModel, create_sot_graph
+from sot_graph import DemoChatModel, SotGraph, create_sot_graph
 
 QUICK = DemoChatModel(first_token=0, tokens_per_second=0)
 DRAWN = """\
@@ -116,7 +117,11 @@ def test_it_is_a_compiled_state_graph() -> None:
     assert isinstance(graph.builder, StateGraph)
     assert graph.name == graph.get_name() == "skeleton_of_thought"
     assert create_sot_graph(QUICK, name="writer").get_name() == "writer"
-    assert isinstance(graph.with_config(tags=["mine"]), CompiledStateGraph)
+    assert isinstance(graph.with_config(tags=["mine"]), SotGraph)
+    saver = InMemorySaver()
+    anew = graph.builder.compile(checkpointer=saver, interrupt_before=["expand"], name="anew")
+    assert isinstance(anew, SotGraph)
+    assert (anew.name, anew.checkpointer, anew.interrupt_before_nodes) == ("anew", saver, ["expand"])
 
 
 def test_the_schemas_are_readable() -> None:
@@ -133,16 +138,17 @@ def test_the_schemas_are_readable() -> None:
         ({"max_points": "10"}, TypeError, "max_points must be a whole number, not '10'"),
         ({"max_points": True}, TypeError, "max_points must be a whole number"),
         ({"on_error": "ignore"}, ValueError, "on_error must be one of 'raise', 'keep', not 'ignore'"),
+        ({"on_error": None}, TypeError, "on_error must be 'raise' or 'keep', not None"),
         ({"route": "never"}, ValueError, "route must be one of 'auto', 'always', not 'never'"),
         ({"route": None}, TypeError, "route must be 'auto', 'always', a function or a Runnable"),
-        ({"route": 3}, TypeError, "route must be a function or a Runnable"),
-        ({"merge": "join"}, TypeError, "merge must be a function or a Runnable, not str"),
+        ({"route": 3}, TypeError, "route must be 'auto', 'always', a function or a Runnable, not 3"),
+        ({"merge": "join"}, TypeError, "merge must be a function or a Runnable, not 'join'"),
         ({"headings": True, "merge": len}, ValueError, "headings is for the default merge"),
         ({"review": True, "lead": True}, ValueError, "use review or lead, not both"),
         ({"review": "yes"}, TypeError, "review must be True or False, not 'yes'"),
-        ({"system_prompt": 3}, TypeError, "system_prompt must be text or a SystemMessage, not int"),
+        ({"system_prompt": 3}, TypeError, "system_prompt must be text or a SystemMessage, not 3"),
         ({"retry_policy": 3}, TypeError, "retry_policy must be a langgraph RetryPolicy"),
-        ({"cache_policy": 3}, TypeError, "cache_policy must be a langgraph CachePolicy, not int"),
+        ({"cache_policy": 3}, TypeError, "cache_policy must be a langgraph CachePolicy, not 3"),
         ({"skeleton_model": " "}, ValueError, "skeleton_model is blank"),
         ({"retry_policy": [3]}, TypeError, "retry_policy must be a langgraph RetryPolicy"),
         ({"skeleton_model": 3}, TypeError, "skeleton_model must be a model's name .* a chat model"),

@@ -15,7 +15,7 @@ ROOMS = (  # from top to bottom; imports go down
     *("state", "usage", "models", "retry", "outline", "text", "_engine"),
 )
 PRIVATE = re.compile(
-    r"__pregel|CONFIG_KEY_|StreamMessagesHandler|root_client|var_child_runnable_config|__error_handler__|vars\(compiled"
+    r"__pregel|CONFIG_KEY_|StreamMessagesHandler|root_client|var_child_runnable_config|__error_handler__"
     r"|langgraph\._internal|_ConfigurableModel"
 )
 LONGEST_MODULE, LONGEST_FUNCTION = 320, 60

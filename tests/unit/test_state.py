@@ -1,14 +1,17 @@
 """The reducer, the errors, and the figures of an answer."""
 
 import pickle
+import time
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from langchain_core.messages import AIMessage
 from langchain_core.messages.ai import UsageMetadata
 
 from sot_graph import ExpansionError, Point, ReplyError
 from sot_graph.state import merge_points
-from sot_graph.usage import Attempt, Calls, merge_calls, summarize, total_usage
+from sot_graph.usage import Attempt, attempt_record, summarize, total_usage
 
 
 def point(index: int, text: str = "Text.", error: str | None = None) -> Point:
@@ -61,13 +64,13 @@ def attempt(
         index=None,
         began=began,
         waiting_seconds=waited,
-        queued_seconds=queued,
         first_token_seconds=None if failed else 0.25,
         seconds=seconds,
+        sequential_seconds=seconds,
+        critical_path_seconds=seconds + waited - queued,
         requests=1,
         usage=usage,
         error="Timeout: late" if failed else None,
-        inner={},
     )
 
 
@@ -75,19 +78,18 @@ def point_attempts(index: int, *attempts: Attempt) -> list[Attempt]:
     return [{**each, "index": index} for each in attempts]
 
 
-CALLS: Calls = {
-    "skeleton": [attempt("skeleton", 100.0, 1.0)],
-    "lead": [attempt("lead", 100.0, 0.5)],
-    "expand 1": point_attempts(1, attempt("expand", 101.0, 2.0)),
-    "expand 2": point_attempts(
-        2, attempt("expand", 101.0, 1.0, failed=True), attempt("expand", 102.0, 2.0, waited=0.5)
-    ),
-}
+OUTLINE = attempt("skeleton", 100.0, 1.0)
+ATTEMPTS = [
+    OUTLINE,
+    attempt("lead", 100.0, 0.5),
+    *point_attempts(1, attempt("expand", 101.0, 2.0)),
+    *point_attempts(2, attempt("expand", 101.0, 1.0, failed=True), attempt("expand", 102.0, 2.0, waited=0.5)),
+]
 POINTS = [{"index": i, "title": f"Title {i}", "status": "written"} for i in (1, 2)]
 
 
 def test_the_figures_of_an_answer() -> None:
-    shown = summarize(CALLS, POINTS)
+    shown = summarize(ATTEMPTS, POINTS)
     assert shown["calls"] == 5
     assert shown["seconds"] == 4.5, "what runs at the same time counts once, a pause between two attempts counts"
     assert shown["sequential_seconds"] == 6.5
@@ -104,8 +106,7 @@ def test_the_figures_of_an_answer() -> None:
 def test_a_point_that_was_retried_after_a_pause_is_on_the_critical_path() -> None:
     """Its calls are shorter than another point's, but the answer waited for it."""
     retried = [attempt("expand", 101.0, 0.5, failed=True), attempt("expand", 101.5, 0.5, waited=4.0)]
-    calls = {**CALLS, "expand 3": point_attempts(3, *retried)}
-    shown = summarize(calls)
+    shown = summarize([*ATTEMPTS, *point_attempts(3, *retried)])
     assert {entry["index"] for entry in shown["timeline"] if entry["is_critical"]} == {None, 3}
     assert shown["critical_path_seconds"] == 1.0 + 5.0
 
@@ -114,22 +115,26 @@ def test_the_queue_is_not_on_the_critical_path() -> None:
     """Nor is the time between a failed run and the one that went on with it."""
     begins = (101.0, 121.5, 90_000.0)
     late = [attempt("expand", began, 0.5, waited=20.0, queued=20.0, failed=began < 90_000.0) for began in begins]
-    calls = {**CALLS, "expand 3": point_attempts(3, *late)}
-    assert summarize(calls)["critical_path_seconds"] == 1.0 + 3.5
+    assert summarize([*ATTEMPTS, *point_attempts(3, *late)])["critical_path_seconds"] == 1.0 + 3.5
 
 
 def test_a_graph_that_wrote_a_point_counts_by_its_own_calls() -> None:
     """And by what else was done there: here by a second before that graph was asked."""
-    inner = {"seconds": 4.0, "sequential_seconds": 9.0, "critical_path_seconds": 2.0}
-    whole: Attempt = {**attempt("expand", 101.0, 5.0), "inner": inner}
-    calls = {"skeleton": CALLS["skeleton"], "expand 1": point_attempts(1, whole)}
-    shown = summarize(calls)
-    assert (shown["sequential_seconds"], shown["critical_path_seconds"]) == (1.0 + 10.0, 1.0 + 3.0)
-    assert shown["seconds"] == 6.0
+    inner = {"calls": 7, "seconds": 4.0, "sequential_seconds": 9.0, "critical_path_seconds": 2.0}
+    reply = AIMessage("A text.", response_metadata={"sot": inner})
+    sent = time.time() - 5.0
+    whole = attempt_record("expand", (sent - 3.0, sent - 1.0, sent, None), reply, index=1)
+    assert whole["seconds"] == pytest.approx(5.0, abs=0.1)
+    assert whole["sequential_seconds"] == pytest.approx(10.0, abs=0.1)
+    assert whole["critical_path_seconds"] == pytest.approx(2.0 + 3.0, abs=0.1), "with a pause, without the queue"
+    shown = summarize([{**OUTLINE, "began": sent - 4.0}, whole])
+    assert (shown["calls"], shown["stages"]["expand"]["waiting_seconds"]) == (8, 3.0)
+    assert shown["sequential_seconds"] == pytest.approx(1.0 + 10.0, abs=0.1)
+    assert shown["critical_path_seconds"] == pytest.approx(1.0 + 5.0, abs=0.1)
 
 
 def test_the_timeline_has_each_attempt() -> None:
-    timeline = summarize(CALLS, POINTS)["timeline"]
+    timeline = summarize(ATTEMPTS, POINTS)["timeline"]
     assert [(e["stage"], e["index"], e["title"], e["attempt"], e["began"], e["is_critical"]) for e in timeline] == [
         ("skeleton", None, None, 1, 0.0, True),
         ("lead", None, None, 1, 0.0, False),
@@ -141,19 +146,18 @@ def test_the_timeline_has_each_attempt() -> None:
 
 
 def test_what_a_cache_answered_counts_nothing() -> None:
-    shown = summarize(CALLS, POINTS, cached={"expand 2"})
+    shown = summarize(ATTEMPTS[:-2], POINTS, cached={2})
     assert (shown["calls"], shown["stages"]["expand"]["calls"]) == (3, 1)
     assert [(point["calls"], point["cached"]) for point in shown["points"]] == [(1, False), (0, True)]
 
 
 def test_a_pause_between_two_runs_does_not_count() -> None:
     resumed = point_attempts(2, attempt("expand", 90_000.0, 1.0))  # the next day
-    calls = merge_calls(CALLS, {"expand 2": resumed})
-    assert len(calls["expand 2"]) == 3
-    assert summarize(calls)["seconds"] == 4.5 + 1.0
+    shown = summarize([*ATTEMPTS, *resumed], POINTS)
+    assert (shown["points"][1]["attempts"], shown["seconds"]) == (3, 4.5 + 1.0)
 
 
 def test_without_calls_all_figures_are_zero() -> None:
-    shown = summarize({})
+    shown = summarize([])
     assert (shown["calls"], shown["seconds"], shown["parallel_gain"], shown["timeline"]) == (0, 0.0, None, [])
     assert total_usage([None]) is None

@@ -14,7 +14,7 @@ from rich.cells import cell_len
 from sot_graph.cli.picture import timeline_html, timeline_svg
 from sot_graph.cli.timeline import duration, read_timeline, timeline_text
 from sot_graph.evaluation.drawing import DARK, LIGHT, ticks
-from sot_graph.usage import Attempt, SotMetadata, call_name, summarize
+from sot_graph.usage import Attempt, SotMetadata, summarize
 
 QUESTION = "How do bees find their way home?"
 SVG = "{http://www.w3.org/2000/svg}"
@@ -34,13 +34,13 @@ def attempt(began: float, seconds: float = 1.0, error: str | None = None, **more
     fields: Any = {
         "began": 1000 + began,
         "waiting_seconds": 0.0,
-        "queued_seconds": 0.0,
         "first_token_seconds": 0.2,
         "seconds": seconds,
+        "sequential_seconds": seconds,
+        "critical_path_seconds": seconds,
         "requests": 1,
         "usage": None if error else tokens(1200, 30),
         "error": error,
-        "inner": {},
         **more,
     }
     return cast("Attempt", fields)
@@ -62,7 +62,7 @@ def sot_of(
         {"index": index, "title": title, "status": "failed" if index in failed else "written"}
         for index, title in enumerate(titles, start=1)
     ]
-    return summarize({call_name(each[0]["stage"], each[0]["index"]): each for each in calls}, points, **more)
+    return summarize([attempt for attempts in calls for attempt in attempts], points, **more)
 
 
 def answer(points: int, title: str = "Landmarks", **more: Any) -> SotMetadata:
@@ -78,10 +78,9 @@ def eventful() -> SotMetadata:
         call("skeleton", attempt(0)),
         call("expand", attempt(1, 0.5, busy), attempt(1.5, waiting_seconds=0.5), index=1),
         call("expand", attempt(1, 0.5, busy), attempt(1.5, 0.5, busy), index=2),
-        call("expand", attempt(1, 3, waiting_seconds=0.3, queued_seconds=0.3), index=3),
-        call("expand", attempt(1), index=4),
+        call("expand", attempt(1, 3, waiting_seconds=0.3), index=3),
     ]
-    return sot_of(calls, ["One", "Two", "Three", "Four"], failed=[2], cached=["expand 4"])
+    return sot_of(calls, ["One", "Two", "Three", "Four"], failed=[2], cached=[4])
 
 
 def drawn(sot: SotMetadata, question: str = QUESTION) -> ET.Element:
@@ -262,7 +261,7 @@ def test_a_direct_answer_has_its_two_rows() -> None:
 
 
 def test_an_answer_without_calls_is_drawn() -> None:
-    sot = sot_of([call("expand", attempt(0), index=1)], ["One"], cached=["expand 1"])
+    sot = sot_of([], ["One"], cached=[1])
     assert texts(rows(drawn(sot))[0])[-1] == "↺ cached"
     assert "1 point · 0 calls · tokens unknown" in texts(drawn(sot))[1]
 
