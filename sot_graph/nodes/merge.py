@@ -3,14 +3,14 @@
 from collections.abc import Sequence
 from typing import Any
 
-from langchain_core.messages import BaseMessage, HumanMessage
+from langchain_core.messages import BaseMessage
 from langchain_core.runnables import Runnable, RunnableConfig
 from langgraph.types import Command, RetryPolicy
 
 from sot_graph.errors import ExpansionError
 from sot_graph.nodes.base import Node, Steps, answer_update, before_answer
 from sot_graph.nodes.expand import heading, send_points
-from sot_graph.prompts import GAP
+from sot_graph.prompts import GAP, question_of
 from sot_graph.replies import ValueReply
 from sot_graph.run import run_of
 from sot_graph.state import Point, SotState
@@ -69,4 +69,4 @@ def _has_new_turn(state: SotState) -> bool:
     answer_id = state.get("answer_id")
     later = state["messages"][len(before_answer(state["messages"], answer_id)) :] if answer_id else []
     has_question = answer_id is not None and state.get("question") is not None
-    return has_question or any(isinstance(message, HumanMessage) for message in later)
+    return has_question or question_of(later) is not None
