@@ -22,10 +22,11 @@ _UNSTABLE = re.compile(r"\bat 0x[0-9a-f]{6}|Runnable(?:Lambda|Generator)\(")
 
 def digest(*parts: object) -> str:
     """A short name for what a call depends on, without the random ids of messages."""
+    told = ("type", "role", "name", "content", "status", "tool_calls", "invalid_tool_calls")
 
     def plain(value: object) -> object:
         if isinstance(value, BaseMessage):
-            return [value.type, value.content, getattr(value, "tool_calls", None)]
+            return [getattr(value, key, None) for key in told]
         return repr(value)
 
     return hashlib.sha256(json.dumps(parts, default=plain).encode()).hexdigest()[:32]

@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 from langchain.agents.middleware import AgentMiddleware, AgentState, ModelRequest, ModelResponse
-from langchain.messages import AIMessage, RemoveMessage, SystemMessage, ToolMessage
+from langchain.messages import AIMessage, HumanMessage, RemoveMessage, SystemMessage, ToolMessage
 from langchain_core.messages import BaseMessage, convert_to_messages
 from langchain_core.runnables import Runnable, RunnableConfig
 from langchain_core.tools import StructuredTool
@@ -22,8 +22,8 @@ from langgraph.runtime import Runtime
 from pydantic import BaseModel, Field
 
 from sot_graph.graph import create_sot_graph
+from sot_graph.messages import joined, kind_of, without_tool_calls
 from sot_graph.models import is_model
-from sot_graph.prompts import without_tool_calls
 from sot_graph.run import RUN, Run
 from sot_graph.tools import OUTLINE_DESCRIPTION, Text, checked_graph
 from sot_graph.usage import attempt_record
@@ -119,6 +119,9 @@ class SkeletonOfThoughtMiddleware(AgentMiddleware[AgentState[Any], Any, Any]):
         return None
 
     def _with_tool(self, request: Request) -> Request:
+        # Many chat templates refuse two messages of the user's in a row, as a failed turn leaves them.
+        users: Any = joined(request.messages, lambda each: each.name if kind_of(each) is HumanMessage else id(each))
+        request = request.override(messages=users)
         if request.response_format is None:
             return request
         return request.override(tools=[tool for tool in request.tools if getattr(tool, "name", None) != self.tool_name])

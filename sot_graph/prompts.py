@@ -4,18 +4,15 @@ The system prompt, the conversation and the question come first, in the same byt
 provider's prefix cache reads them once. The call's own instruction comes last.
 """
 
-import json
 from collections.abc import Sequence
-from typing import Any
 
-from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage, ToolMessage
+from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage
 
+from sot_graph.messages import GAP, joined, kind_of, question_of, sendable, without_tool_calls
 from sot_graph.state import PointTask, Revision
-from sot_graph.text import encodable
 
 RULE = "---"
 """Separates the question from the instruction below it."""
-GAP = "\n\n"
 MIN_ASKED = 3
 """The fewest points that the model is asked for, if the options allow that many (the paper's figure)."""
 
@@ -36,6 +33,8 @@ LEAD = (
 )
 LENGTH = "One or two sentences, unless you were told before how long or in what form to answer. "
 YOUR_POINT = "Your point is number"
+WRITTEN = "[The assistant had written:]"
+"""Stands above what the assistant wrote before the user's first message."""
 
 
 def outline_instruction(min_points: int, max_points: int, *, may_decline: bool, has_opening: bool) -> str:
@@ -90,69 +89,24 @@ def _numbered(titles: Sequence[str]) -> str:
 def messages_of(
     system_prompt: SystemMessage | None, conversation: Sequence[BaseMessage], instruction: str = ""
 ) -> list[BaseMessage]:
-    """Lay out the messages of one call.
+    """Lay out the messages of one call, as the strictest servers and chat templates want them.
+
+    One system message at most, in front; then user and assistant in turns, the user first and last; no empty message
+    and no tool calls. A message that fits is sent as it is.
 
     Args:
         system_prompt: The caller's own, the same for every stage.
         conversation: Ends with the question, or with the tool results that follow it.
-        instruction: What this call is to do. It goes below the question in the same message, because the chat templates
-            of many local models refuse two human messages in a row. It is text, never a template.
+        instruction: What this call is to do, below the question in the same message. It is text, never a template.
+            Without one, the question is repeated if an assistant's message follows it.
     """
-    plain = without_tool_calls(conversation)
-    messages: list[BaseMessage] = _encodable([system_prompt, *plain] if system_prompt else plain)
-    if not instruction:
-        return messages
-    instruction, last = f"{RULE}\n{instruction}", messages[-1]
-    if not isinstance(last, HumanMessage):
-        return [*messages, HumanMessage(instruction)]
-    content = last.content
-    extended = (
-        f"{content}{GAP}{instruction}"
-        if isinstance(content, str)
-        else [*content, {"type": "text", "text": f"{GAP}{instruction}"}]
-    )
-    return [*messages[:-1], last.model_copy(update={"content": extended})]
-
-
-def without_tool_calls(messages: Sequence[BaseMessage]) -> list[BaseMessage]:
-    """Turn tool calls and their results into text of the assistant.
-
-    The calls of the graph have no tools, and Anthropic and Bedrock refuse tool calls in a request without tools. One
-    assistant message stands between two human ones, because the chat templates of many local models want that.
-    """
-    plain: list[BaseMessage] = []
-    texts: list[str] = []
-    calls = {call["id"]: call for m in messages if isinstance(m, AIMessage) for call in m.tool_calls}
-    for message in [*messages, None]:
-        if isinstance(message, ToolMessage):
-            texts.append(_result_text(message, calls.get(message.tool_call_id)))
-        elif isinstance(message, AIMessage) and (message.tool_calls or texts):
-            texts.append(message.text)
-        else:
-            if text := GAP.join(filter(None, texts)):
-                plain.append(AIMessage(text))
-            texts.clear()
-            plain += [message] if message else []
-    return plain
-
-
-def _result_text(message: ToolMessage, call: Any) -> str:
-    arguments = json.dumps(call["args"], ensure_ascii=False, default=str) if call else ""
-    outcome = "failed with" if message.status == "error" else "gave"
-    return f"[The tool {message.name or 'call'}({arguments}) {outcome}:]\n{message.text}"
-
-
-def _encodable(value: Any) -> Any:
-    """The same value, with text that can be sent."""
-    match value:
-        case str():
-            return encodable(value)
-        case list():
-            return [_encodable(each) for each in value]
-        case dict():
-            return {key: _encodable(each) for key, each in value.items()}
-        case BaseMessage():
-            changes = {"content": _encodable(value.content), "name": _encodable(value.name)}
-            is_changed = changes != {"content": value.content, "name": value.name}
-            return value.model_copy(update=changes) if is_changed else value
-    return value
+    system: list[BaseMessage] = [system_prompt] if system_prompt else []
+    system += [message for message in conversation if kind_of(message) is SystemMessage]
+    turns = joined(without_tool_calls([message for message in conversation if kind_of(message) is not SystemMessage]))
+    if turns and isinstance(turns[0], AIMessage):
+        turns[:1] = [HumanMessage(f"{WRITTEN}\n{text}")] if (text := turns[0].text.strip()) else []
+    if instruction:
+        turns.append(HumanMessage(f"{RULE}\n{instruction}"))
+    elif turns and isinstance(turns[-1], AIMessage) and (question := question_of(conversation)):
+        turns += without_tool_calls([question])
+    return [sendable(message) for message in joined([*without_tool_calls(system), *turns])]

@@ -15,7 +15,7 @@ from langchain_core.tracers import BaseTracer
 from langgraph.graph.message import push_message
 
 from sot_graph import _engine
-from sot_graph.prompts import GAP
+from sot_graph.messages import GAP
 from sot_graph.streaming import AnswerEvent, TokenEvent, emit
 from sot_graph.text import ReplyText
 

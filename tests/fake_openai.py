@@ -114,6 +114,40 @@ def usual(request: Request) -> Reply:
     return Reply("A direct answer.")
 
 
+def strict(script: Script = usual) -> Script:
+    """The script of a server whose chat template knows a system message in front and turns, and nothing else."""
+
+    def checked(request: Request) -> Reply:
+        error = template_error(request.messages, tools=request.stage == "agent")
+        return Reply(status=400, message=error) if error else script(request)
+
+    return checked
+
+
+def template_error(messages: Sequence[dict[str, Any]], *, tools: bool = False) -> str | None:
+    """What the templates of Gemma, Mistral and Qwen say of messages; None if they take them."""
+    if tools:  # of an agent's own call, tool calls and their results are a part
+        messages = [message for message in messages if message["role"] != "tool" and not message.get("tool_calls")]
+    roles = [message["role"] for message in messages]
+    turns = roles[1:] if roles[:1] == ["system"] else roles
+    if "system" in turns:
+        return "System message must be at the beginning."
+    if turns != (["user", "assistant"] * len(turns))[: len(turns)] or turns[-1:] != ["user"]:
+        return f"Conversation roles must alternate user/assistant/user/assistant/... and end with user, not {turns}"
+    for message in messages:
+        if {"tool_calls", "function_call", "tool_call_id"} & message.keys():
+            return f"Tool calls are not supported: {message}"
+        content = message["content"]
+        blocks = [{"type": "text", "text": content}] if isinstance(content, str) else content
+        if not blocks or not all(map(_is_accepted, blocks)):
+            return f"Content must be text or pictures, and not empty: {message}"
+    return None
+
+
+def _is_accepted(block: dict[str, Any]) -> bool:
+    return block["type"] == "image_url" or (block["type"] == "text" and bool(block["text"].strip()))
+
+
 class FakeOpenAI:
     """What the server does: `script` decides each reply, `requests` holds each request."""
 
@@ -219,14 +253,15 @@ async def _broken_body() -> AsyncIterator[str]:
 
 
 def stage_and_title(body: dict[str, Any]) -> tuple[str, str]:
-    prompt = str(body["messages"][-1]["content"])
+    content = body["messages"][-1]["content"]
+    prompt = content if isinstance(content, str) else (content or [{}])[-1].get("text", "")
     tools = {tool["function"]["name"] for tool in body.get("tools", [])}
     if tools - {Outline.__name__}:
         return "agent", ""
     if "response_format" in body or tools or PLAIN_FORM in prompt:
         return "skeleton", ""
     _, order, point = prompt.rpartition(YOUR_POINT)
-    return ("expand", point.partition(": ")[2].removesuffix("'}]")) if order else ("direct", "")
+    return ("expand", point.partition(": ")[2]) if order else ("direct", "")
 
 
 def _completion(reply: Reply) -> dict[str, Any]:

@@ -11,8 +11,9 @@ from langchain_core.runnables.config import ensure_config
 from langgraph.types import Command, RetryPolicy
 
 from sot_graph.calls import Call
+from sot_graph.messages import GAP, is_blank, kind_of, question_of
 from sot_graph.models import is_model, resolve
-from sot_graph.prompts import GAP, messages_of
+from sot_graph.prompts import messages_of
 from sot_graph.redaction import secrets_of
 from sot_graph.run import run_of
 from sot_graph.state import SotState, Update
@@ -115,8 +116,8 @@ def read_turn(state: SotState) -> Turn:
         msg = "`outline` must be a list of titles, such as ['Causes', 'Symptoms', 'Treatment']."
         raise TypeError(msg)
     if question is None:
-        last = next((m for m in reversed(messages) if isinstance(m, HumanMessage)), None)
-        if last is None or _is_blank(last):
+        last = question_of(messages)
+        if last is None or is_blank(last):
             msg = "There is nothing to answer: pass a `question`, or `messages` with a human message that is not blank."
             raise ValueError(msg)
         return Turn(last.text, messages, [], outline)
@@ -127,18 +128,11 @@ def read_turn(state: SotState) -> Turn:
         msg = "There is nothing to answer: `question` is blank. Leave it out to answer the last of `messages`."
         raise ValueError(msg)
     question = encodable(question)
-    if messages and isinstance(messages[-1], HumanMessage) and messages[-1].text.strip() == question.strip():
+    if messages and kind_of(messages[-1]) is HumanMessage and messages[-1].text.strip() == question.strip():
         return Turn(question, messages, [], outline)
     # A dict, because LangGraph streams every message object that a node returns, and this is not the answer.
     added = [{"role": "user", "content": question}]
     return Turn(question, [*messages, HumanMessage(question)], added, outline)
-
-
-def _is_blank(message: BaseMessage) -> bool:
-    """Whether a message has neither text nor anything else (a picture) to answer."""
-    blocks = [] if isinstance(message.content, str) else message.content
-    others = [block for block in blocks if isinstance(block, dict) and block.get("type") != "text"]
-    return not (message.text.strip() or others)
 
 
 def before_answer(messages: Sequence[BaseMessage], answer_id: str | None) -> list[BaseMessage]:

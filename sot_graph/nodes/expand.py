@@ -13,9 +13,10 @@ from sot_graph._engine import PendingWrites, read_state
 from sot_graph.caching import digest
 from sot_graph.calls import Call
 from sot_graph.expander import Expander
+from sot_graph.messages import GAP
 from sot_graph.models import Model
 from sot_graph.nodes.base import Node, Steps, before_answer
-from sot_graph.prompts import GAP, LENGTH, point_instruction
+from sot_graph.prompts import LENGTH, point_instruction
 from sot_graph.redaction import describe
 from sot_graph.replies import end_of
 from sot_graph.run import OPENING, TextWriter, run_of

@@ -8,8 +8,9 @@ import logging
 from langchain_core.runnables import RunnableConfig
 from langgraph.errors import GraphBubbleUp
 
+from sot_graph.messages import GAP
 from sot_graph.nodes.base import Node, Steps, read_turn
-from sot_graph.prompts import GAP, LEAD, continuation
+from sot_graph.prompts import LEAD, continuation
 from sot_graph.redaction import describe
 from sot_graph.run import OPENING, TextWriter
 from sot_graph.state import SotState

@@ -3,14 +3,14 @@
 from collections.abc import Sequence
 from typing import Any
 
-from langchain_core.messages import BaseMessage, HumanMessage
+from langchain_core.messages import BaseMessage
 from langchain_core.runnables import Runnable, RunnableConfig
 from langgraph.types import Command, RetryPolicy
 
 from sot_graph.errors import ExpansionError
+from sot_graph.messages import GAP, question_of
 from sot_graph.nodes.base import Node, Steps, answer_update, before_answer
 from sot_graph.nodes.expand import dispatch_points, heading
-from sot_graph.prompts import GAP
 from sot_graph.replies import ValueReply
 from sot_graph.run import run_of
 from sot_graph.state import Point, SotState
@@ -41,7 +41,7 @@ class Merge(Node):
         conversation = before_answer(state["messages"], answer_id)
         later = state["messages"][len(conversation) :]
         is_asked = answer_id and state.get("question") is not None
-        if not points or is_asked or any(isinstance(message, HumanMessage) for message in later):
+        if not points or is_asked or question_of(later):
             return {}  # another step runs first, and leads here again
         failed = [point for point in points if point["status"] == "failed"]
         if any(point["index"] not in run.errors for point in failed):

@@ -401,7 +401,8 @@ async def test_nothing_of_a_failed_turn_is_in_the_next(server: FakeOpenAI, run: 
     server.script = usual
     result = await run(graph, {"messages": [HumanMessage("And naps?")]}, THREAD)
     assert [point["title"] for point in result["points"]] == TITLES
-    assert server.requests[-1].messages[-1]["content"].startswith("And naps?")
+    (message,) = server.requests[-1].messages
+    assert message["content"].startswith(f"{QUESTION}\n\nAnd naps?\n\n---\n"), "the questions are the conversation's"
 
 
 async def test_state_holds_plain_values(server: FakeOpenAI, run: Run) -> None:

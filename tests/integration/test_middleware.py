@@ -173,8 +173,9 @@ async def test_a_graph_of_ones_own_writes(server: FakeOpenAI, run: Run) -> None:
     playing(server, OUTLINED)
     result = await run(agent_of(server, graph=graph, system_prompt="Be brief."), QUESTION)
     assert result["messages"][-1].text.startswith(f"## {TITLES[0]}\n\n")
-    roles = [(m["role"], m["content"]) for m in server.of_stage("expand")[0].messages[:2]]
-    assert roles == [("system", "In verse."), ("system", "Be brief.")]
+    system, user = server.of_stage("expand")[0].messages
+    assert (system["role"], system["content"]) == ("system", "In verse.\n\nBe brief."), "many templates refuse two"
+    assert user["role"] == "user"
 
 
 # --- threads -------------------------------------------------------------------------------------

@@ -8,8 +8,8 @@ import pytest
 from langchain_core.messages import AIMessage, HumanMessage, SystemMessage, ToolMessage
 
 import sot_graph
+from sot_graph.messages import without_tool_calls
 from sot_graph.middleware import without_calls
-from sot_graph.prompts import without_tool_calls
 
 CALLS: list[Any] = [
     {"name": name, "args": {"topic": "sleep"}, "id": name, "type": "tool_call"} for name in ("one", "two")
