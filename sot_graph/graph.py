@@ -16,7 +16,7 @@ from langgraph.types import CachePolicy, Checkpointer, Command, RetryPolicy
 from sot_graph import _engine
 from sot_graph.caching import with_key
 from sot_graph.expander import Expander
-from sot_graph.models import Model, is_model, prepare_model
+from sot_graph.models import Model, habits_of, is_model, prepare_model
 from sot_graph.nodes.direct import Direct
 from sot_graph.nodes.expand import Expand, dispatch_points
 from sot_graph.nodes.lead import Lead
@@ -138,8 +138,12 @@ def create_sot_graph(  # noqa: PLR0913 - one option each, keyword-only
     system = system if system and system.text.strip() else None
     retry = retry_policies(retry_policy)
     counts = {"min_points": min_points, "max_points": max_points}
-    skeleton = Skeleton(outliner, retry, system, route=_runnable(route), **counts, has_opening=lead, is_reviewed=review)
-    expand = Expand(point_writer, retry, system, headings=headings, is_answer=merge is None)
+    habits = habits_of(writer)
+    outline_habits = habits if outliner is writer else habits_of(outliner)
+    point_habits = habits if point_writer is writer else habits_of(point_writer)
+    options: Any = {**counts, "route": _runnable(route), "has_opening": lead, "is_reviewed": review}
+    skeleton = Skeleton(outliner, retry, system, outline_habits, **options)
+    expand = Expand(point_writer, retry, system, point_habits, headings=headings, is_answer=merge is None)
     merger = Merge(_runnable(merge), retry, headings=headings, keep=on_error == "keep")
     given = ("question", "messages", "outline")  # what the first calls depend on
     outline_key = with_key(cache_policy, outliner, (*given, "revision"), system, route, counts, lead)
@@ -149,10 +153,12 @@ def create_sot_graph(  # noqa: PLR0913 - one option each, keyword-only
     builder.add_node("skeleton", skeleton, cache_policy=outline_key, trace_policy=LAST_MESSAGE)
     if lead:
         opening_key = with_key(cache_policy, writer, given, system)
-        builder.add_node("lead", Lead(writer, retry, system), cache_policy=opening_key, trace_policy=LAST_MESSAGE)
+        builder.add_node(
+            "lead", Lead(writer, retry, system, habits), cache_policy=opening_key, trace_policy=LAST_MESSAGE
+        )
         builder.add_edge(START, "lead")
     builder.add_node("expand", expand, cache_policy=point_key)
-    builder.add_node("direct", Direct(writer, retry, system), trace_policy=LAST_MESSAGE)
+    builder.add_node("direct", Direct(writer, retry, system, habits), trace_policy=LAST_MESSAGE)
     builder.add_node("merge", merger, trace_policy=LAST_MESSAGE)
     builder.add_edge(START, "skeleton")
     if review:

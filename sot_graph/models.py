@@ -15,9 +15,11 @@ from pydantic import BaseModel
 
 from sot_graph import _engine
 from sot_graph.retry import http_status, retries_in, words_of
+from sot_graph.thoughts import Habits
 
 Model = Runnable[Any, Any]
 """A chat model, or what its `with_fallbacks`, `bind`, `with_config`, ... return."""
+_THINKING_MODEL = re.compile(r"think|reason|qwq|\br1\b", re.IGNORECASE)
 DEFAULT_RETRIES = 2
 """Of a client that does not say how often it retries."""
 _UNKNOWN_PARAMETER = re.compile(
@@ -104,6 +106,17 @@ def structured(model: Model, schema: type[BaseModel]) -> Model | None:
         return first if chat_model_of(first) else chain
 
     return _changed(model, bind)
+
+
+def habits_of(model: object) -> Habits:
+    """What may be expected of a model of which no reply is known.
+
+    A server of the caller's own may send thoughts as they are, if nobody has told it to parse them.
+    """
+    settings = [vars(each) for each in _walk(model) if isinstance(each, BaseChatModel)]
+    own = [each for each in settings if "openai.com" not in (each.get("openai_api_base") or "openai.com")]
+    thinks = any(_THINKING_MODEL.search(str(each.get("model_name"))) for each in own)
+    return Habits(bool(own), True if thinks else None)
 
 
 def settings_of(model: object) -> Iterator[Mapping[str, Any]]:

@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic_core import from_json
 
-from sot_graph.text import THINK_END
+from sot_graph.thoughts import strip_thoughts
 
 READ_LIMIT = 30_000  # characters of a reply that are read; a typical outline has a few hundred
 TITLE_LIMIT = 200  # characters of a title that are kept; a typical title has three to five words
@@ -62,7 +62,7 @@ def read_outline(text: str) -> list[str]:
     Returns:
         Clean titles in order, each once; `[]` if the text has no list or begins with NONE.
     """
-    text = text[:READ_LIMIT].rpartition(THINK_END)[2].expandtabs(4)
+    text = strip_thoughts(text[:READ_LIMIT]).expandtabs(4)
     if _NONE.match(text):
         return []
     parts = _FENCE.split(text)  # text outside fences, a language, text inside, "", text outside, and so on

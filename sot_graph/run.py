@@ -18,6 +18,7 @@ from sot_graph import _engine
 from sot_graph.messages import GAP
 from sot_graph.streaming import AnswerEvent, TokenEvent, emit
 from sot_graph.text import ReplyText
+from sot_graph.thoughts import Habits, Hold, ThoughtFilter
 
 if TYPE_CHECKING:
     from sot_graph.usage import Attempt
@@ -149,7 +150,7 @@ class AnswerStream:
 class TextWriter:
     """One text of the answer (a point, the opening, the direct answer) while a call writes it."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what a text may have
         self,
         index: int,
         config: RunnableConfig,
@@ -158,13 +159,16 @@ class TextWriter:
         heading: str = "",  # stands above the text
         is_answer: bool = True,  # whether it is streamed; false if a merge of the caller's makes the answer
         events: bool = False,  # whether the model's chunks are sent as `TokenEvent`s
+        habits: Habits | None = None,  # of the model that writes it
     ) -> None:
         run = run_of(config)
         self._index, self._config, self._echo, self._heading = index, config, echo, heading
         self._answer = run.answer if is_answer and run.is_streamed(config) else None
         self._events = events and run.events
+        self._habits = habits or Habits()
         self._attempt = 0
-        self._reply = ReplyText()
+        self._reply, self._thoughts, self._hold = ReplyText(), ThoughtFilter(), Hold(self._habits)
+        self._held: list[str] = []
 
     @property
     def text(self) -> str:
@@ -174,23 +178,28 @@ class TextWriter:
     def start(self) -> None:
         """Start an attempt; its text continues what subscribers have received."""
         self._attempt += 1
+        self._thoughts, self._hold = ThoughtFilter(), Hold(self._habits)
         self.drop()
 
     def write(self, chunk: str) -> None:
         """Add a chunk of the model's reply."""
-        if chunk and self._events:
-            emit(TokenEvent(type="token", index=self._index, text=chunk, attempt=self._attempt))
-        if self._reply.feed(chunk):
-            self._put()
+        self._receive(self._thoughts.feed(chunk))
+        if self._thoughts.is_known or not self._hold.goes_on():
+            self._release()
 
     def finish(self) -> str:
         """End the reply; returns the whole text."""
+        self._receive(self._thoughts.finish())
+        self._release()
         if self._reply.finish():
             self._put()
+        if self.text:
+            self._habits.learn(closes_unopened=self._thoughts.closes_unopened)
         return self.text
 
     def drop(self) -> str:
         """Drop the text of a failed attempt; returns what subscribers have received of it."""
+        self._held.clear()
         shown = self._answer.drop(self._index) if self._answer else ""
         self._reply = ReplyText(shown.removeprefix(self._heading), self._echo)
         return self.text
@@ -198,6 +207,21 @@ class TextWriter:
     def end(self) -> None:
         """End the text: the next one is streamed."""
         self._put(ends=True)
+
+    def _receive(self, text: str) -> None:
+        if self._thoughts.has_dropped:
+            self._thoughts.has_dropped = False
+            self.drop()
+        if text:
+            self._held.append(text)
+
+    def _release(self) -> None:
+        for text in self._held:
+            if self._events:
+                emit(TokenEvent(type="token", index=self._index, text=text, attempt=self._attempt))
+            if self._reply.feed(text):
+                self._put()
+        self._held.clear()
 
     def _put(self, *, ends: bool = False) -> None:
         if self._answer:

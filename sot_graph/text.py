@@ -1,9 +1,8 @@
-"""Clean the text of a reply while it is streamed: thoughts, echoes of the title, repetition after a retry."""
+"""Clean the text of a reply while it is streamed: echoes of the title, repetition after a retry."""
 
 import re
 from collections.abc import Callable
 
-THINK_START, THINK_END = "<think>", "</think>"
 RETRY_WINDOW = 60  # characters that decide whether a retry repeats text that readers already have
 TITLE_WINDOW = 40  # characters beyond the title's length that decide whether a reply begins with the title
 LIST_WINDOW = 400  # characters that decide whether a number in front begins a list
@@ -23,7 +22,7 @@ _END = rf"(?P<stop> [.:] (?=[*_]*(?:\s|$)) )? {_UNINNER} {_UNMARK} (?(stop) (?=\
 
 
 class ReplyText:
-    """The text of a reply without thoughts, without an echo in front and without white space around it.
+    """The text of a reply without an echo in front and without white space around it.
 
     Text that was shown never changes: after a retry, the new reply continues the text `shown` by the failed attempt.
     `echo` measures an echo in front of the reply; it is called like `echo_length`, with its last two arguments.
@@ -57,11 +56,9 @@ class ReplyText:
 
     def _clean_front(self, text: str, *, whole: bool) -> str:
         """The new text in a reply that has just begun; empty while more of it is needed to decide."""
-        if text.lstrip().startswith(THINK_START):
-            text = text.partition(THINK_END)[2]
         bare = text.lstrip()
         length = self._echo(bare, whole)
-        if length is None or (THINK_START.startswith(bare) and not whole):
+        if length is None:
             return ""
         text = bare[length:].lstrip() if length or not self.text else text
         return _continuation(self.text, text, whole=whole) if self.text else text

@@ -18,6 +18,7 @@ from sot_graph.redaction import secrets_of
 from sot_graph.run import run_of
 from sot_graph.state import SotState, Update
 from sot_graph.text import encodable
+from sot_graph.thoughts import Habits
 from sot_graph.usage import Attempt, summarize, total_usage
 
 
@@ -43,8 +44,10 @@ class Node(Runnable[Any, Any]):
         model: Runnable[Any, Any] | None,
         policies: Sequence[RetryPolicy] = (),
         system_prompt: SystemMessage | None = None,
+        habits: Habits | None = None,
     ) -> None:
         self.model = model
+        self.habits = habits or Habits()
         self.policies = policies
         self.system_prompt = system_prompt
         self.secrets = secrets_of(model)

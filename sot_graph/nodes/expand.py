@@ -23,6 +23,7 @@ from sot_graph.run import OPENING, TextWriter, run_of
 from sot_graph.state import Point, PointTask, SotState, merge_points
 from sot_graph.streaming import PointEvent, emit
 from sot_graph.text import echo_length
+from sot_graph.thoughts import Habits
 
 
 def heading(title: str) -> str:
@@ -53,12 +54,13 @@ class Expand(Node):
         model: Model | Expander,
         policies: Sequence[RetryPolicy],
         system_prompt: SystemMessage | None,
+        habits: Habits,
         *,
         headings: bool,
         is_answer: bool,  # false if a merge of the caller's makes the answer
     ) -> None:
         self.expander = model if isinstance(model, Expander) else None
-        super().__init__(model.runnable if isinstance(model, Expander) else model, policies, system_prompt)
+        super().__init__(model.runnable if isinstance(model, Expander) else model, policies, system_prompt, habits)
         self.headings, self.is_answer = headings, is_answer
 
     def steps(self, task: PointTask, config: RunnableConfig) -> Steps:
@@ -67,7 +69,9 @@ class Expand(Node):
         run, index, title = run_of(config), task["index"], task["title"]
         echo = partial(echo_length, index, title)
         above = heading(title) if self.headings else ""
-        writer = TextWriter(index, config, echo=echo, heading=above, is_answer=self.is_answer, events=True)
+        writer = TextWriter(
+            index, config, echo=echo, heading=above, is_answer=self.is_answer, events=True, habits=self.habits
+        )
         call = self._call(task, config, writer)
         point = Point(index=index, title=title, text="", status="written", error=None)
         try:

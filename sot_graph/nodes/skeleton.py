@@ -23,6 +23,7 @@ from sot_graph.redaction import secrets_of
 from sot_graph.replies import ValueReply
 from sot_graph.state import Revision, SotState
 from sot_graph.streaming import OutlineEvent, emit
+from sot_graph.thoughts import Habits, closes_unopened
 from sot_graph.usage import Attempt
 
 logger = logging.getLogger(__name__)
@@ -39,6 +40,7 @@ class Skeleton(Node):
         model: Model,
         policies: Sequence[RetryPolicy],
         system_prompt: SystemMessage | None,
+        habits: Habits,
         *,
         route: Literal["auto", "always"] | Runnable[str, bool],
         min_points: int,
@@ -46,7 +48,7 @@ class Skeleton(Node):
         has_opening: bool,
         is_reviewed: bool,
     ) -> None:
-        super().__init__(model, policies, system_prompt)
+        super().__init__(model, policies, system_prompt, habits)
         self.secrets = secrets_of(model, route)
         self.outliner, self.route, self.is_reviewed = model, route, is_reviewed
         self.min_points, self.max_points = counts = (min_points, max_points)
@@ -106,6 +108,8 @@ class Skeleton(Node):
         plain = self.messages(turn.conversation, "\n".join([*instruction, PLAIN_FORM]))
         options = {"runnable": model, "reader": OutlineReply, "attempts": attempts}
         outlined: Outlined = yield self.call("skeleton", "outline", config, lambda _shown: plain, **options)
+        if outlined.message:
+            self.habits.learn(closes_unopened=closes_unopened(outlined.message.text))
         if bound is not None and reply.is_lasting:  # it was the schema: the next run does without it
             self._without_schema.add(dumps(model))
             self._bound = (model, None)

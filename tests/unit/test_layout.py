@@ -23,7 +23,7 @@ ROOMS = (  # from top to bottom; imports go down
         "streaming",
         "errors",
     ),
-    *("errors", "state", "usage", "models", "retry", "outline", "text", "_engine"),
+    *("errors", "state", "usage", "models", "retry", "outline", "text", "thoughts", "_engine"),
 )
 PRIVATE = re.compile(
     r"__pregel|CONFIG_KEY_|StreamMessagesHandler|root_client|var_child_runnable_config|__error_handler__"

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
-from sot_graph.text import THINK_START, ReplyText, echo_length, encodable, storable
+from sot_graph.text import ReplyText, echo_length, encodable, storable
 
 TITLE = "Time blocking"
 INDEX = 6
@@ -81,16 +81,6 @@ def test_text_that_was_shown_never_changes(shown: str, retry: str, cuts: list[in
     reply = ReplyText(shown)
     added = stream(reply, split(retry, cuts))
     assert reply.text == shown + added
-
-
-@pytest.mark.parametrize("chunks", [["<think>a b</think>\n\nText."], ["<thi", "nk>a", " b</thi", "nk> Text", "."]])
-def test_thoughts_are_removed(chunks: list[str]) -> None:
-    assert stream(ReplyText(), chunks) == "Text."
-
-
-def test_thoughts_alone_are_no_text() -> None:
-    assert stream(ReplyText(), ["<think>a b"]) == ""
-    assert stream(ReplyText(), ["<thin"]) == "<thin"
 
 
 def test_only_characters_that_cannot_be_sent_or_stored_are_replaced() -> None:
@@ -329,7 +319,6 @@ def test_only_the_front_of_a_text_is_removed(body: str, index: int, title: str) 
 @settings(deadline=None, max_examples=500)
 @given(body=anything)
 def test_a_text_without_an_echo_does_not_change(body: str) -> None:
-    assume(not body.lstrip().startswith(THINK_START))  # thoughts are no text
     assume(not re.match(r"[\W_]*((point|step|part|section)\s+)?(6|time\s+blocking)", body.strip(), re.IGNORECASE))
     assert without_echo(body, INDEX, TITLE) == body.strip()
 
@@ -338,7 +327,6 @@ def test_a_text_without_an_echo_does_not_change(body: str) -> None:
 @given(echo=st.sampled_from(ECHOES), body=anything.map(str.strip))
 def test_the_text_after_an_echo_does_not_change(echo: str, body: str) -> None:
     assume(body and "7" not in body)  # which may be a list
-    assume(not body.startswith(THINK_START))
     assume(not re.match(r"[\W_]*(6|time\s+blocking)", body, re.IGNORECASE))  # another echo
     assert without_echo(echo + body, INDEX, TITLE) == body
 
