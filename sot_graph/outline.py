@@ -1,51 +1,68 @@
 """Read clean titles from any text that a model may write instead of structured output."""
 
 import re
-from collections.abc import Iterable
+from ast import literal_eval
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
-from itertools import islice, pairwise
+from html.parser import HTMLParser
+from itertools import islice, pairwise, zip_longest
 from typing import Any
 
+from markdown_it import MarkdownIt
 from pydantic_core import from_json
 
+from sot_graph.markers import HEAD, chains, plain
 from sot_graph.text import THINK_END
 
 READ_LIMIT = 30_000  # characters of a reply that are read; a typical outline has a few hundred
 TITLE_LIMIT = 200  # characters of a title that are kept; a typical title has three to five words
 
-# "1." "1)" "(1)." "1、" "1:" "1 -" "Point 1:", but neither "1.1" (a sub-point) nor "3.5 litres", "10:30", "5 - 7 cups".
+# "1." "1)" "(1)." "1、" "1:" "1 -" "1- " "Point 1:", but neither "1.1" (a sub-point) nor "3.5 litres", "5 - 7 cups".
 _NUMBER = r"(?i:(?:point|step|part|item|section)\s+)?[(\[]?\d{1,3}"
-_STOP = r"(?:\s*(?:[.):：．）\]]++(?!\d)|、)|\s+[-–—]\s++(?!\d))"  # noqa: RUF001 - as models write
-_BULLET = r"(?:[-*+–—]\s+(?:\[[ xX]\]\s+)?|[•‣◦▪●]\s*)"  # noqa: RUF001 - as models write
+_STOP = r"(?:\s*(?:[.:)\]]++(?!\d)|、)|\s*-\s++(?!\d))"
+_SYMBOL = r"[\u2190-\u21ff\u2300-\u25ff\u2700-\u27bf\u2900-\u297f\u2b00-\u2bff\ue000-\uf8ff•‣◦·・∙⁃]"  # noqa: RUF001 - as models write
+_BULLET = rf"(?:[-*+~\"»›]\s+(?:\[[ xX]\]\s+)?|{_SYMBOL}+\s*)"
 _HEADING = r"#{1,6}\s+"
 _IN_BOLD = r"[^*]+(?:\*[^*]+)*"  # such as "A* search"
 
 # One group for each kind of item, strongest first: items of a weaker kind are sub-points.
 _ITEM_START = re.compile(
-    rf"({_HEADING}\**{_NUMBER}\**{_STOP})|(\*\*{_NUMBER}(?:\*\*)?{_STOP})|({_NUMBER}{_STOP})"
-    rf"|({_HEADING})|(\*\*)(?={_IN_BOLD}\*\*:?\s*$)|({_BULLET})"
+    rf"\s*(?:({_HEADING}\**{_NUMBER}\**{_STOP})|(\*\*{_NUMBER}(?:\*\*)?{_STOP})|({_NUMBER}{_STOP})"
+    rf"|({_HEADING})|(\*\*)(?={_IN_BOLD}\*\*:?\s*$)|({_BULLET})|((?:[\u231a-\u2bff\U0001f000-\U0001ffff]|-(?=[^\W\d])|o\s)[^\w\s]*))"
 )
-_NUMBERED, _BULLETED = 3, 6
+_NUMBERED, _BULLETED, _SIGNED = 3, 6, 7
 _NUMBER_ONE = re.compile(r"\D*1(?!\d)")
-_BARE_TITLE = re.compile(r"\s*[^\s.:!?](?:[^.:!?]|\.(?=\w)){2,60}\s*$")
-_NONE = re.compile(r"[\s*_\"'`#-]*none\b", re.IGNORECASE)
+_BARE_TITLE = re.compile(r"\s*[^\s.:!?。！？：](?:[^.:!?。！？：]|\.(?=\w)){1,60}\s*$")  # noqa: RUF001 - as models write
+_NONE = re.compile(r"[\W_]*(?:(?i:none)[^\w\n]*(?:\n|$)|NONE\s*[^\w\s])")
 
 # A list on one line: its start, the start of an item, and the end of the last item.
-_INLINE_START = re.compile(r"(?:^|[^\w\s])[ \t]*(?=\(?1(?:[.)]\s|[、．）]))", re.MULTILINE)  # noqa: RUF001 - as models write
-_INLINE_ITEM = re.compile(r"(?:\band\s+)?(?<![^\s;；,，。])\(?(\d{1,3})(?:[.)]\s|[、．）])")  # noqa: RUF001 - as models write
+_INLINE_START = re.compile(r"(?:^|[^\w\s])[ \t]*(?=\(?1(?:[.)]\s|、))", re.MULTILINE)
+_INLINE_ITEM = re.compile(r"(?:\band\s+)?(?<![^\s;,。])\(?(\d{1,3})(?:[.)]\s|、)")
+_INLINE_BULLET = re.compile(rf"(?:^|[^\w\s])[ \t]*({_SYMBOL})", re.MULTILINE)
 _INLINE_END = re.compile(r"\n|(?<!\d)[.!?](?=\s)|。")
 
-_FENCE = re.compile(r"^[ >]*(?:`{3,}+|~{3,}+) *+([^\s`]*+)[^`\n]*+$", re.MULTILINE)
-_TEXT_LANGUAGES = frozenset({"", "json", "markdown", "md", "plaintext", "text", "txt"})  # a program has another one
+_MARKDOWN = MarkdownIt("zero").enable(["table", "fence", "blockquote"])
+_TEXT_LANGUAGES = frozenset({"", "json", "markdown", "md", "plaintext", "text", "txt", "xml", "yaml", "yml"})
 # JSON begins a line or follows a sentence. Brackets in a list item or in an assignment are no outline.
-_JSON = re.compile(r"^[ \t>`]*(?:[^\W\d_][^\n{\[]*[.:!?][ \t]*)?([{\[]\s*[\"{\[])", re.MULTILINE)
+_JSON = re.compile(r"^[ \t>`]*(?:[^\W\d_][^\n{\[]*[.:!?：。][ \t]*)?([{\[(]\s*[\"'“{\[(])", re.MULTILINE)  # noqa: RUF001 - as models write
+_LITERALS = (SyntaxError, ValueError, MemoryError, RecursionError)
+
+_TAG = re.compile(r"(?:^|[.:!?：])[ \t]*<[^\W\d]", re.MULTILINE)  # noqa: RUF001 - as models write
+_INLINE_TAG = re.compile(r"<(b|strong|i|em|u|code|a|span)\b[^<>]*>([^<>]*)</\1>")
+_DEEPEST = 10
 
 # The layers around a title.
 _NO_TEXT = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")  # control characters, lone surrogates
-_MARKERS = re.compile(rf"^(?:{_HEADING}|{_BULLET}|(?:{_NUMBER}{_STOP}|\*\*{_NUMBER}(?:{_STOP}\*\*|\*\*{_STOP}))\s*)+")
+_MARKERS = re.compile(
+    rf"\s*(?:{_HEADING}|{_BULLET}|(?:{_NUMBER}{_STOP}|\*\*{_NUMBER}(?:{_STOP}\*\*|\*\*{_STOP}))\s*"
+    r"|\(?(?:[^\W\d_]|[ivxIVX]{2,5}|[一二三四五六七八九十]{2,3})\)\s+|[一二三四五六七八九十]{1,3}[、.:]\s*)*"
+)
+_SIGN = re.compile(r"[^\x00-\x7f\w¿¡]")
+_BRACKETED = re.compile(r"\(([^()]*)\)|\[([^\[\]]*)\]")
 # "**Title**: explanation" and "**Title:** explanation".
 _EXPLAINED = re.compile(rf"^\*\*({_IN_BOLD})(?:(?<=[:：])\*\*|\*\*(?:\s*[:：–—]|\s+-\s)).*")  # noqa: RUF001 - as models write
 _LINK = re.compile(r"\[([^\[\]]*)\]\([^()\s]*\)")
+_TAGGED = re.compile(r"<(\w+)(?:\s[^<>]*)?>([^<>]*)</\1>")
 # But not in "A* search", "2*3 and 4*5", "snake_case", "__init__".
 _EMPHASIS = re.compile(r"(\*\*|(?<!\w)\*(?!\*)|`+|~~|(?<!\w)_(?!_))(?=[^\s`~])(.+?)(?<![\s*])\1(?!(?<=_)\w)")
 _QUOTED = re.compile(
@@ -55,31 +72,52 @@ _STRAY = re.compile(r"^\*\*+|(?<!\*)\*\*+$|\s#+$")
 
 
 def read_outline(text: str) -> list[str]:
-    """Read the titles of an outline from a model's text: JSON, a list in any form, or short lines.
+    """Read the titles of an outline from a model's text: JSON, tags, a table, a list in any form, or short lines.
 
     Ignores text around the list, sub-points, and the thoughts of a reasoning model. Never raises.
 
     Returns:
-        Clean titles in order, each once; `[]` if the text has no list or begins with NONE.
+        Clean titles in order, each once; `[]` if the text has no list or declines with NONE.
     """
     text = text[:READ_LIMIT].rpartition(THINK_END)[2].expandtabs(4)
     if _NONE.match(text):
         return []
-    parts = _FENCE.split(text)  # text outside fences, a language, text inside, "", text outside, and so on
-    fenced = zip(parts[1::4], parts[2::4], strict=True)
-    inside = (block for language, block in fenced if language.lower() in _TEXT_LANGUAGES)
-    blocks = ["".join(parts[::4]), "".join(inside)]
+    lines, inside = re.sub(r"\r\n?", "\n", text).split("\n"), ""
+    for token in _MARKDOWN.parse("\n".join(lines)):
+        if token.type == "fence" and token.map:
+            language, block = token.info.split(maxsplit=1)[:1], token.content
+            is_text = {*map(str.lower, language)} <= _TEXT_LANGUAGES or block.lstrip()[:1] in tuple("[{<")
+            inside += block if is_text else ""
+            lines[slice(*token.map)] = [""] * (token.map[1] - token.map[0])
+    blocks = ["\n".join(lines), inside]
     outlines = (clean_titles(read(block)) for read in (_list, _bare_lines) for block in blocks)
     return next(filter(None, outlines), [])
 
 
 def clean_titles(titles: Iterable[str]) -> list[str]:
     """Strip numbering and markup from titles, and drop empty and repeated ones."""
-    cleaned: dict[str, str] = {}
-    for title in map(clean_title, titles):
-        cleaned.setdefault(title.casefold(), title)
-    cleaned.pop("", None)
-    return list(cleaned.values())
+    before, cleaned = [""], [*titles]
+    while cleaned != before:
+        before = cleaned
+        unique: dict[str, str] = {}
+        for title in map(clean_title, _uncounted(cleaned)):
+            unique.setdefault(title.casefold(), title)
+        unique.pop("", None)
+        cleaned = [*unique.values()]
+    return cleaned
+
+
+def _uncounted(titles: list[str]) -> list[str]:
+    """Titles without what all of them begin with: markers that count, or the same sign."""
+    for chain, _restarts in chains(titles):
+        if len(chain) == len(titles):
+            return [item.title for item in chain]
+    label = re.match(r"[^\W\d_]+: ", titles[0]) if titles[1:] else None
+    if label and label[0].islower() and all(title.startswith(label[0]) for title in titles):  # "title: ", as in YAML
+        return [title[label.end() :] for title in titles]
+    sign, *others = {title[:1] for title in titles} or {""}
+    is_marked = len(titles) > 1 and not others and _SIGN.match(plain(sign)[0])
+    return [title[1:] for title in titles] if is_marked else titles
 
 
 def clean_title(title: str) -> str:
@@ -90,64 +128,188 @@ def clean_title(title: str) -> str:
     title, before = _NO_TEXT.sub(" ", title[: 5 * TITLE_LIMIT]), ""
     while title != before:  # each pass removes a layer
         before = title
-        title = _MARKERS.sub("", " ".join(title.split()))
-        title = _LINK.sub(r"\1", _EXPLAINED.sub(r"\1", title))
+        title = _unmarked(" ".join(title.split()))
+        title = _LINK.sub(r"\1", _EXPLAINED.sub(r"\1", _TAGGED.sub(r"**\2**", title)))
         title = _STRAY.sub("", _QUOTED.sub(r"\1\2\3", _EMPHASIS.sub(r"\2", title)))
-        title = title.lstrip(" :;,|").rstrip(" :;,.|-–—…")[:TITLE_LIMIT]  # noqa: RUF001 - as models write
+        title = title.lstrip(" :;,|").rstrip(" :;,.|-–—…。、，；：\u200b\u200e\u200f\u202c\u2069")[:TITLE_LIMIT]  # noqa: RUF001 - as models write
     return title if any(map(str.isalnum, title)) else ""
 
 
+def _unmarked(title: str) -> str:
+    """The title without the markers in front, and without brackets around all of it."""
+    head, origin = plain(title)
+    end = _MARKERS.match(head).end()  # type: ignore[union-attr] - it also matches nothing
+    return title[1:-1] if not end and _BRACKETED.fullmatch(head.strip()) else title[origin[end] :]
+
+
 def _bare_lines(text: str) -> list[str]:
-    """Short lines without a marker, if there are at least three and nothing else."""
-    titles = [line for line in text.split("\n") if line.strip()]
+    """At least three short lines without a marker, but for one line before and one after them."""
+    lines = [line for line in text.split("\n") if line.strip()]
+    first = bool(lines) and not _BARE_TITLE.match(lines[0])
+    last = len(lines) - (bool(lines) and not _BARE_TITLE.match(lines[-1]))
+    titles = lines[first:last]
     return titles if titles[2:] and all(map(_BARE_TITLE.match, titles)) else []
 
 
 def _list(text: str) -> list[str]:
-    """The items of a list: in JSON, on a line each, or on one line."""
-    if titles := _from_json(text):
+    """The items of a list: in JSON, in tags, in a table, on a line each, or on one line."""
+    if titles := _from_json(text) or _from_tags(text) or _from_table(text):
         return titles
-    lines = [(line, line.lstrip(" >")) for line in text.split("\n")]
-    found = [(len(line) - len(item), item, start) for line, item in lines if (start := _ITEM_START.match(item))]
-    least = min((indent for indent, *_ in found), default=0)
-    lists: dict[tuple[int, int, int], list[str]] = {}
-    for indent, item, start in found:
-        # A depth is two spaces, because " 9." is indented by one more than "10.".
-        style = (indent - least) // 2, start.lastindex or 0, start[0].count("#")
-        lists.setdefault(style, []).append(item)
-    ranked = [(rank, items) for style, items in lists.items() if (rank := _rank(style, items))]
+    lines = [line for line in text.split("\n") if line.strip()]
+    bare = [line.lstrip(" >") for line in lines]
+    indents = [(len(line) - len(item)) for line, item in zip(lines, bare, strict=True)]
+    starts = [_ITEM_START.match(line) or _ITEM_START.match(plain(line[:HEAD])[0]) for line in bare]
+    groups: dict[tuple[int, ...], list[str]] = {}
+    found = []
+    least = min((indents[at] for at, start in enumerate(starts) if start), default=0)
+    for at, start in enumerate(starts):
+        if start:
+            # A depth is two spaces, because " 9." is indented by one more than "10.".
+            style = (max(indents[at] - least, 0) // 2, start.lastindex or 0, start[0].count("#"), "(" in start[0])
+            title = bare[at][len(start[0]) :] if start.lastindex == _SIGNED else bare[at]
+            groups.setdefault(style, []).append(title)
+            found.append((style, at))
+    first: dict[tuple[int, ...], int] = {}
+    for style, at in found:
+        first.setdefault(style, at)
+    ranked = [((*rank, first[style]), items) for style, items in groups.items() if (rank := _rank(style, items))]
+    for chain, restarts in chains([("" if start and start.lastindex <= 3 else line) for line, start in zip(bare, starts)]):
+        at = chain[0].line
+        is_sub = bool(re.match(r"\D*\d+\.\d", bare[at]))
+        kind = (_BULLETED, -1) if restarts else (_NUMBERED, 0)
+        ranked.append(((False, max(indents[at] - least, 0) // 2 + is_sub, *kind, at), [item.title for item in chain]))
     items = min(ranked)[1] if ranked else []
     return items if len(items) > 1 else _from_one_line(items[0] if items else text) or items
 
 
 def _from_json(text: str) -> list[str]:
-    """Titles from JSON, which may be cut off and may have text around it."""
+    """Titles from JSON or Python's literals, which may be cut off and may have text around them."""
     for match in islice(_JSON.finditer(text), 5):  # other brackets may come before the JSON
-        json = _NO_TEXT.sub(" ", text[match.start(1) :])
-        for attempt in (json + '"', json, re.sub(r",(?=\s*[\]}])", "", json)):  # the quote ends a cut-off title
-            with suppress(ValueError):
-                if titles := _titles_in(from_json(attempt, allow_partial=True)):
-                    return titles
+        for value in _values(_NO_TEXT.sub(" ", text[match.start(1) :])):
+            if titles := titles_in(value):
+                return titles
     return []
 
 
-def _titles_in(value: Any) -> list[str]:
+def _values(json: str) -> Iterator[Any]:
+    """What a text may be: JSON, whose quote ends a cut-off title; objects side by side; Python's literals."""
+    straight = re.sub(r",(?=\s*[\]}])", "", re.sub("[“”„]", '"', json))
+    objects, count = re.subn(r"\}\s*,?\s*(?=\{)", "},", json)
+    for attempt in (json + '"', json, straight, *[f"[{objects}]"] * min(count, 1)):
+        with suppress(ValueError):
+            yield from_json(attempt, allow_partial=True)
+    ends = (end.end() for end in islice(re.finditer(r"[\]})]", json), 20))
+    for attempt in (*(json[:end] for end in ends), json + "']", json.rstrip(" ,") + "]"):
+        with suppress(SyntaxError, ValueError, MemoryError, RecursionError):
+            yield literal_eval(attempt)
+
+
+def titles_in(value: Any) -> list[str]:
     """The titles in a JSON value: its own items, or those of the first list inside it."""
     if isinstance(value, dict):
-        if all(isinstance(item, str) for item in value.values()):  # {"1": "This", "2": "That"}, or a list in a string
-            return list(value.values()) if len(value) > 1 else _list("".join(value.values()))
-        return next(filter(None, map(_titles_in, value.values())), [])
-    titles: list[str] = []
-    for item in value if isinstance(value, list) else []:
-        texts = [item.get("title"), *item.values()] if isinstance(item, dict) else [item]
-        titles += [text for text in texts if isinstance(text, str)][:1]
-    return titles
+        keys, items = [*value], [*value.values()]
+        are_titles = not any(key[:1].islower() or re.search(r"\d", key) for key in keys) and not _counts(keys)
+        if are_titles and len(items) > 1 and len({*map(type, items)}) == 1:  # {"This": "why", "That": "how"}
+            return keys
+        if all(isinstance(item, str) for item in items):  # {"1": "This", "2": "That"}, or a list in a string
+            return items if len(items) > 1 else _list("".join(items))
+        if len(items) > 1 and all(isinstance(item, dict) for item in items):
+            return titles_in(items)
+        return next(filter(None, map(titles_in, items)), [])
+    items = value if isinstance(value, list | tuple) else []
+    return [item for item in items if isinstance(item, str)] or _column(map(_texts, items))
 
 
-def _rank(style: tuple[int, int, int], items: list[str]) -> tuple[bool, int, int, int] | None:
+def _texts(item: Any) -> list[str]:
+    """The texts of a list's item, the title first."""
+    if isinstance(item, dict):
+        title = item.get("title")
+        texts = [text for value in item.values() if not isinstance(value, list) for text in _texts(value)]
+        return [title if isinstance(title, str) else "", *texts]
+    return [item] if isinstance(item, str) else [text for text in item if isinstance(text, str)] if isinstance(item, list | tuple) else []
+
+
+def _column(rows: Iterable[list[str]]) -> list[str]:
+    """The first column that has titles: letters in more than one row, which do not only count the rows."""
+    for column in map(list, zip_longest(*rows, fillvalue="")):
+        titled = sum(any(map(str.isalpha, cell)) for cell in column)
+        if titled and titled >= min(2, len(column)) and not _counts(column):
+            return column
+    return []
+
+
+def _counts(cells: list[str]) -> bool:
+    """Whether the cells are nothing but numbers, such as "Step 1" and "Step 2"."""
+    is_long = max(map(len, cells), default=0) > 1  # "A" may be a title
+    return is_long and any(len(chain) == len(cells) for chain, _ in chains([f"{cell}: x" for cell in cells]))
+
+
+class _Tags(HTMLParser):
+    """Collects the first text of each element, by its path, such as ol/li."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.path, self.is_new = ["", ""], False
+        self.titles: dict[tuple[str, ...], list[str]] = {}
+        self.cells = 0
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        if self.path[-1] == tag and not self.is_new:  # `<li>` also ends the one before
+            self.path.pop()
+        if tag == "tr":
+            self.cells = 0
+        if tag == "td":
+            self.cells += 1
+            tag = f"td{self.cells}"
+        if tag != "br" and len(self.path) < _DEEPEST:
+            self.path.append(tag)
+            self.is_new = True
+            self.handle_data(dict(attrs).get("title") or "")
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.handle_starttag(tag, attrs)
+        self.handle_data(next((value for key, value in attrs if value and key != "id"), ""))
+        self.handle_endtag(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        tag = f"td{self.cells}" if tag == "td" else tag
+        if tag in self.path:
+            while self.path.pop() != tag:
+                pass
+        self.is_new = False
+
+    def handle_data(self, data: str) -> None:
+        if self.is_new and self.path[-1] != "th" and any(map(str.isalpha, data)):
+            self.titles.setdefault(tuple(self.path), []).append(data)
+            self.is_new = False
+
+
+def _from_tags(text: str) -> list[str]:
+    """The first texts of the elements that repeat, such as `<li>` or `<point>`."""
+    if not _TAG.search(text) or ("</" not in text and "/>" not in text):
+        return []
+    parser = _Tags()
+    parser.feed(_INLINE_TAG.sub(r"**\2**", text))
+    parser.close()
+    repeated = [path for path, titles in parser.titles.items() if len(titles) > 1]
+    return parser.titles[min(repeated, key=lambda path: (path[-1] == "p", len(path)))] if repeated else []
+
+
+def _from_table(text: str) -> list[str]:
+    """The first column of a table that has titles, and not only numbers."""
+    rows: list[list[str]] = []
+    for token, inner in pairwise(_MARKDOWN.parse(text)):
+        if token.type == "tr_open":
+            rows.append([])
+        elif token.type == "td_open":
+            rows[-1].append(inner.content)
+    return _column(filter(None, rows))
+
+
+def _rank(style: tuple[int, ...], items: list[str]) -> tuple[bool, int, int, int] | None:
     """The rank of a list; the lowest one is the outline. None if it is no list, such as a single heading."""
-    depth, kind, level = style
-    starts = sum(1 for item in items if _NUMBER_ONE.match(item))
+    depth, kind, level, _ = style
+    starts = sum(1 for item in items if _NUMBER_ONE.match(plain(item[:HEAD])[0]))
     if kind == _NUMBERED and (starts > 1 or starts == len(items)):
         return False, depth, _BULLETED, -1  # numbers that restart, or only one: nearly as weak as bullets
     is_lone = len(items) == 1
@@ -157,10 +319,12 @@ def _rank(style: tuple[int, int, int], items: list[str]) -> tuple[bool, int, int
 def _from_one_line(text: str) -> list[str]:
     """Items of a list on one line: "1. This 2. That 3. The other", or "• this • that"."""
     cuts: list[tuple[int, int]] = []
-    start = _INLINE_START.search(text)
-    for match in _INLINE_ITEM.finditer(text, start.end()) if start else ():
+    line, origin = plain(text)
+    start = _INLINE_START.search(line)
+    for match in _INLINE_ITEM.finditer(line, start.end()) if start else ():
         if int(match[1]) == len(cuts) + 1:  # but not in "here are 3. things"
-            cuts.append(match.span())
+            cuts.append((origin[match.start()], origin[match.end()]))
     numbered = [text[begin:end] for (_, begin), (end, _) in pairwise([*cuts, (len(text), len(text))])]
-    *items, last = numbered if len(numbered) > 1 else text.split("•")[1:] or [""]
+    bullet = _INLINE_BULLET.search(text)
+    *items, last = numbered if len(numbered) > 1 else text.split(bullet[1])[1:] if bullet else [""]
     return [*items, _INLINE_END.split(last.lstrip(), maxsplit=1)[0]] if items else []  # without an afterword

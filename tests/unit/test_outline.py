@@ -445,7 +445,7 @@ def test_no_text_takes_long_to_read(unit: str) -> None:
         ("<think>1. Perhaps\n2. Or not</think>\n1. Sleep\n2. Light", ["Sleep", "Light"]),
         ("NONE", []),
         ("**None.**\n\n- it is a calculation\n- it is short", []),
-        ("None of it\n1. Sleep\n2. Light", []),
+        ("None of it is hard:\n1. Sleep\n2. Light", ["Sleep", "Light"]),
         ("Set goals\nMake a plan\nRest well", ["Set goals", "Make a plan", "Rest well"]),
         ("It is late.\nI will not.\nGood night.", []),
         ('{"1": "Sleep", "2": "Light"}', ["Sleep", "Light"]),
