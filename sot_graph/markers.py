@@ -2,9 +2,9 @@
 
 import re
 import unicodedata
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 HEAD = 80  # characters of a line that may be its marker
 
@@ -22,15 +22,17 @@ _NEAR = 6  # codes between the first two letters of an alphabet
 
 _OPEN, _WORD = r"[^\w*]{0,6}(?P<mark>\*{1,2})?[^\w*]{0,3}", r"(?:[^\W\d_]{2,20}\s+)?"
 _UNIT = r"(?:[a-z]{1,2}(?=[.:)]))?(?P<unit>[\u3041-\ud7a3]{0,3})"  # as in "1st:" and 第1章
-_CLEAR = r"(?P<unit>)(?![^\W\d_])"
-_STOP = r"(?(mark)(?P<closed>\*{1,2}+)?)(?P<stop>[.)\]][.:)]|[.:)、\]>|/,~=-]|\s+[:-](?=\s)|)(?(mark)(?P<ended>\*{1,2}+)?)"
-_COUNTERS = (
-    rf"(?P<shape>{_OPEN}[^\d\n*]{{0,20}}?(?:\d{{1,2}}\.)*)(?P<number>\d{{1,3}})(?!\d){_UNIT}",
-    rf"(?P<shape>{_OPEN}(?:{_WORD}|[^\W\d_]))(?P<number>[{_CHINESE}]{{1,3}}){_UNIT}",
-    rf"(?P<shape>{_OPEN}{_WORD})(?P<number>[ivx]{{1,5}}){_CLEAR}",
-    rf"(?P<shape>{_OPEN})(?P<number>[^\W\d_]){_CLEAR}",
-)
-_PATTERNS = [re.compile(rf"{counter}{_STOP}(?P<gap>\s*+)(?=\S)", re.IGNORECASE) for counter in _COUNTERS]
+_STOP = r"(?P<stop>[.)\]][.:)]|[.:)、\]>|/,~=-]|\s+[:-](?=\s)|)"
+_END = rf"(?(mark)(?P<closed>\*{{1,2}}+)?){_STOP}(?(mark)(?P<ended>\*{{1,2}}+)?)(?P<gap>\s*+)(?=\S)"
+_PATTERNS = [
+    (re.compile(rf"(?P<shape>{_OPEN}{before})(?P<number>{number}){_UNIT}{_END}", re.IGNORECASE), systems)
+    for before, number, systems in (
+        (r"[^\d\n*]{0,20}?(?:\d{1,2}\.)*", r"\d{1,3}(?!\d)", "d"),
+        (rf"(?:{_WORD}|[^\W\d_])", rf"[{_CHINESE}]{{1,3}}", "1"),
+        (_WORD, r"[ivx]{1,5}(?![^\W\d_])", "0"),
+        ("", r"[^\W\d_](?![^\W\d_])", "234o"),
+    )
+]
 
 
 class Item(NamedTuple):
@@ -74,35 +76,45 @@ def names(index: int) -> list[str]:
     return [str(index), *(system[index - 1] for system in _SYSTEMS[:3] if 0 < index <= len(system))]
 
 
-def chains(lines: Sequence[str]) -> Iterator[tuple[list[Item], bool]]:
-    """The lines whose markers count up from the first one, for each kind of marker; and whether they begin anew."""
-    found: dict[tuple[str, ...], list[Item]] = {}
-    for number, line in enumerate(lines):
-        for kind, item in _items(number, line):
-            found.setdefault(kind, []).append(item)
-    for (system, *_), items in found.items():
+def numbered(lines: Iterable[tuple[int, str]]) -> Iterator[tuple[int, list[Item], bool]]:
+    """The lists with numbers or letters in lines that are given with their depths.
+
+    Each comes with its depth, and with whether it is weak: its numbers begin anew, or it has one item.
+    """
+    found: dict[tuple[Any, ...], list[Item]] = {}
+    for at, (depth, line) in enumerate(lines):
+        for kind, item in _items(at, line):
+            found.setdefault((depth, *kind), []).append(item)
+    for (depth, system, shape, *_, is_clear), items in found.items():
         values = _values(system, [item.number for item in items])
-        chain: list[Item] = []
+        starts, chain = values.count(1), list[Item]()
         for item, value in zip(items, values, strict=True):
             chain += [item] if value == len(chain) + 1 else []
+        depth += bool(re.search(r"\d", shape))  # "1.1" is a sub-point
         if len(chain) > 1:
-            yield chain, values.count(1) > 1
+            yield depth, items if is_clear and starts > 1 else chain, starts > 1
+        elif is_clear and (len(items) > 1 or starts):
+            yield depth, items, starts in {len(items), *range(2, len(items))}
 
 
-def _items(number: int, line: str) -> Iterator[tuple[tuple[str, ...], Item]]:
-    """What the start of a line may be."""
+def _items(at: int, line: str) -> Iterator[tuple[tuple[Any, ...], Item]]:
+    """What the start of a line may be: the kind of its marker, and the item."""
     head, origin = plain(line[:HEAD])
-    for pattern, systems in zip(_PATTERNS, ("d", "1", "0", "234o"), strict=True):
+    for pattern, systems in _PATTERNS:
         if not (match := pattern.match(head)):
             continue
         shape, unit, stop, gap = (match[part] for part in ("shape", "unit", "stop", "gap"))
-        is_sure = not any(map(str.isalpha, shape)) and systems in "d1" or not line[origin[match.start("number")]].isascii()
-        is_range = head[match.end()].isdigit() and (not gap or stop.endswith("-"))
-        if not is_range and (stop or (gap and (unit or is_sure))):
-            mark = "" if match["closed"] or match["ended"] else match["mark"] or ""
-            item = Item(number, match["number"].casefold(), mark + line[origin[match.end()] :])
-            for system in systems if stop else systems.replace("o", ""):
-                yield (system, shape.casefold(), unit, stop[:1]), item
+        is_bare = not any(map(str.isalpha, shape))
+        is_sure = (is_bare and systems in {"d", "1"}) or not line[origin[match.start("number")]].isascii()
+        is_range = head[match.end()].isdigit() and (stop.endswith("-") if gap else stop != "、")  # "5 - 7 cups", "24/7"
+        is_title = match["closed"] and systems != "d"  # "**A**: what it says"
+        if is_range or is_title or not (stop or (gap and (unit or is_sure))):
+            continue
+        is_clear = is_bare and systems == "d" and stop[-1:] in {*".:)]、", *("-" if gap else "")} and stop != ""
+        mark = "" if match["closed"] or match["ended"] else match["mark"] or ""
+        item = Item(at, match["number"].casefold(), mark + line[origin[match.end()] :])
+        for system in systems if stop else systems.replace("o", ""):
+            yield (system, shape.casefold(), unit, "" if is_clear else stop[:1], is_clear), item
 
 
 def _values(system: str, numbers: list[str]) -> list[int]:

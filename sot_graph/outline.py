@@ -11,7 +11,7 @@ from typing import Any
 from markdown_it import MarkdownIt
 from pydantic_core import from_json
 
-from sot_graph.markers import HEAD, chains, plain
+from sot_graph.markers import HEAD, Item, numbered, plain
 from sot_graph.text import THINK_END
 
 READ_LIMIT = 30_000  # characters of a reply that are read; a typical outline has a few hundred
@@ -25,13 +25,12 @@ _BULLET = rf"(?:[-*+~\"»›]\s+(?:\[[ xX]\]\s+)?|{_SYMBOL}+\s*)"
 _HEADING = r"#{1,6}\s+"
 _IN_BOLD = r"[^*]+(?:\*[^*]+)*"  # such as "A* search"
 
-# One group for each kind of item, strongest first: items of a weaker kind are sub-points.
+# One group for each kind of item, strongest first: items of a weaker kind are sub-points. Numbers are stronger.
 _ITEM_START = re.compile(
-    rf"\s*(?:({_HEADING}\**{_NUMBER}\**{_STOP})|(\*\*{_NUMBER}(?:\*\*)?{_STOP})|({_NUMBER}{_STOP})"
-    rf"|({_HEADING})|(\*\*)(?={_IN_BOLD}\*\*:?\s*$)|({_BULLET})|((?:[\u231a-\u2bff\U0001f000-\U0001ffff]|-(?=[^\W\d])|o\s)[^\w\s]*))"
+    rf"({_HEADING})|(\*\*)(?={_IN_BOLD}\*\*:?\s*$)|({_BULLET})"
+    r"|((?:[\u231a-\u2bff\U0001f000-\U0001ffff]|-(?=[^\W\d])|o\s)[^\w\s]*)"
 )
-_NUMBERED, _BULLETED, _SIGNED = 3, 6, 7
-_NUMBER_ONE = re.compile(r"\D*1(?!\d)")
+_NUMBERED, _BULLETED, _SIGNED = 0, 3, 4
 _BARE_TITLE = re.compile(r"\s*[^\s.:!?。！？：](?:[^.:!?。！？：]|\.(?=\w)){1,60}\s*$")  # noqa: RUF001 - as models write
 _NONE = re.compile(r"[\W_]*(?:(?i:none)[^\w\n]*(?:\n|$)|NONE\s*[^\w\s])")
 
@@ -109,9 +108,9 @@ def clean_titles(titles: Iterable[str]) -> list[str]:
 
 def _uncounted(titles: list[str]) -> list[str]:
     """Titles without what all of them begin with: markers that count, or the same sign."""
-    for chain, _restarts in chains(titles):
-        if len(chain) == len(titles):
-            return [item.title for item in chain]
+    for _depth, items, _is_weak in numbered((0, title) for title in titles):
+        if len(items) == len(titles):
+            return [item.title for item in items]
     label = re.match(r"[^\W\d_]+: ", titles[0]) if titles[1:] else None
     if label and label[0].islower() and all(title.startswith(label[0]) for title in titles):  # "title: ", as in YAML
         return [title[label.end() :] for title in titles]
@@ -157,29 +156,27 @@ def _list(text: str) -> list[str]:
         return titles
     lines = [line for line in text.split("\n") if line.strip()]
     bare = [line.lstrip(" >") for line in lines]
-    indents = [(len(line) - len(item)) for line, item in zip(lines, bare, strict=True)]
-    starts = [_ITEM_START.match(line) or _ITEM_START.match(plain(line[:HEAD])[0]) for line in bare]
-    groups: dict[tuple[int, ...], list[str]] = {}
-    found = []
-    least = min((indents[at] for at, start in enumerate(starts) if start), default=0)
-    for at, start in enumerate(starts):
-        if start:
-            # A depth is two spaces, because " 9." is indented by one more than "10.".
-            style = (max(indents[at] - least, 0) // 2, start.lastindex or 0, start[0].count("#"), "(" in start[0])
-            title = bare[at][len(start[0]) :] if start.lastindex == _SIGNED else bare[at]
-            groups.setdefault(style, []).append(title)
-            found.append((style, at))
-    first: dict[tuple[int, ...], int] = {}
-    for style, at in found:
-        first.setdefault(style, at)
-    ranked = [((*rank, first[style]), items) for style, items in groups.items() if (rank := _rank(style, items))]
-    for chain, restarts in chains([("" if start and start.lastindex <= 3 else line) for line, start in zip(bare, starts)]):
-        at = chain[0].line
-        is_sub = bool(re.match(r"\D*\d+\.\d", bare[at]))
-        kind = (_BULLETED, -1) if restarts else (_NUMBERED, 0)
-        ranked.append(((False, max(indents[at] - least, 0) // 2 + is_sub, *kind, at), [item.title for item in chain]))
+    indents = [len(line) - len(item) for line, item in zip(lines, bare, strict=True)]
+    least = min((indent for indent, item in zip(indents, bare, strict=True) if not item[:1].isalpha()), default=0)
+    # A depth is two spaces, because " 9." is indented by one more than "10.".
+    found = [(max(indent - least, 0) // 2, item) for indent, item in zip(indents, bare, strict=True)]
+    lists: dict[tuple[int, int, int], list[Item]] = {}
+    for at, (depth, item) in enumerate(found):
+        if start := _ITEM_START.match(item) or _ITEM_START.match(plain(item[:HEAD])[0]):
+            kind = start.lastindex or 0
+            title = item[start.end() :] if kind == _SIGNED else item
+            lists.setdefault((depth, kind, start[0].count("#")), []).append(Item(at, "", title))
+    ranked = [
+        ((len(items) == 1, *style, items[0].line), items)
+        for style, items in lists.items()
+        if len(items) > 1 or style[1] == _BULLETED
+    ]
+    for depth, items, is_weak in numbered(found):  # weak ones are nearly bullets
+        rank = (_BULLETED, -1) if is_weak else (_NUMBERED, 0)
+        ranked.append(((False, depth, *rank, items[0].line), items))
     items = min(ranked)[1] if ranked else []
-    return items if len(items) > 1 else _from_one_line(items[0] if items else text) or items
+    titles = [item.title for item in items]
+    return titles if len(titles) > 1 else _from_one_line(bare[items[0].line] if items else text) or titles
 
 
 def _from_json(text: str) -> list[str]:
@@ -241,26 +238,22 @@ def _column(rows: Iterable[list[str]]) -> list[str]:
 def _counts(cells: list[str]) -> bool:
     """Whether the cells are nothing but numbers, such as "Step 1" and "Step 2"."""
     is_long = max(map(len, cells), default=0) > 1  # "A" may be a title
-    return is_long and any(len(chain) == len(cells) for chain, _ in chains([f"{cell}: x" for cell in cells]))
+    lists = numbered((0, f"{cell}: x") for cell in cells)
+    return is_long and any([item.title for item in items] == ["x"] * len(cells) for _, items, _ in lists)
 
 
 class _Tags(HTMLParser):
-    """Collects the first text of each element, by its path, such as ol/li."""
+    """Collects the first text of each element, by its path, such as ol/li, and by its column in a table."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.path, self.is_new = ["", ""], False
-        self.titles: dict[tuple[str, ...], list[str]] = {}
-        self.cells = 0
+        self.path, self.column, self.is_new = [""], 0, False
+        self.titles: dict[tuple[Any, ...], list[str]] = {}
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         if self.path[-1] == tag and not self.is_new:  # `<li>` also ends the one before
             self.path.pop()
-        if tag == "tr":
-            self.cells = 0
-        if tag == "td":
-            self.cells += 1
-            tag = f"td{self.cells}"
+        self.column = 0 if tag == "tr" else self.column + (tag == "td")
         if tag != "br" and len(self.path) < _DEEPEST:
             self.path.append(tag)
             self.is_new = True
@@ -272,27 +265,26 @@ class _Tags(HTMLParser):
         self.handle_endtag(tag)
 
     def handle_endtag(self, tag: str) -> None:
-        tag = f"td{self.cells}" if tag == "td" else tag
-        if tag in self.path:
-            while self.path.pop() != tag:
-                pass
+        while tag in self.path[-1:] or tag in self.path[1:]:
+            if self.path.pop() == tag:
+                break
         self.is_new = False
 
     def handle_data(self, data: str) -> None:
         if self.is_new and self.path[-1] != "th" and any(map(str.isalpha, data)):
-            self.titles.setdefault(tuple(self.path), []).append(data)
+            self.titles.setdefault((self.path[-1] == "p", len(self.path), *self.path, self.column), []).append(data)
             self.is_new = False
 
 
 def _from_tags(text: str) -> list[str]:
-    """The first texts of the elements that repeat, such as `<li>` or `<point>`."""
+    """The first texts of the elements that repeat, such as `<li>` or `<point>`; of paragraphs only without others."""
     if not _TAG.search(text) or ("</" not in text and "/>" not in text):
         return []
     parser = _Tags()
     parser.feed(_INLINE_TAG.sub(r"**\2**", text))
     parser.close()
     repeated = [path for path, titles in parser.titles.items() if len(titles) > 1]
-    return parser.titles[min(repeated, key=lambda path: (path[-1] == "p", len(path)))] if repeated else []
+    return parser.titles[min(repeated, key=lambda path: path[:2])] if repeated else []
 
 
 def _from_table(text: str) -> list[str]:
@@ -304,16 +296,6 @@ def _from_table(text: str) -> list[str]:
         elif token.type == "td_open":
             rows[-1].append(inner.content)
     return _column(filter(None, rows))
-
-
-def _rank(style: tuple[int, ...], items: list[str]) -> tuple[bool, int, int, int] | None:
-    """The rank of a list; the lowest one is the outline. None if it is no list, such as a single heading."""
-    depth, kind, level, _ = style
-    starts = sum(1 for item in items if _NUMBER_ONE.match(plain(item[:HEAD])[0]))
-    if kind == _NUMBERED and (starts > 1 or starts == len(items)):
-        return False, depth, _BULLETED, -1  # numbers that restart, or only one: nearly as weak as bullets
-    is_lone = len(items) == 1
-    return (is_lone, depth, kind, level) if not is_lone or kind == _BULLETED else None
 
 
 def _from_one_line(text: str) -> list[str]:
