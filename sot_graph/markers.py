@@ -9,9 +9,9 @@ from typing import Any, NamedTuple
 HEAD = 80  # characters of a line that may be its marker
 
 _LIKE = {"Cf": "", "Mn": "", "Mc": "", "Me": "", "Ps": "(", "Pe": ")", "Pi": '"', "Pf": '"', "Pd": "-"}
-_SPECIAL = {"\u20e3": ") ", "🔟": " (10) ", "º": "", "ª": "", "【": "[", "】": "] "}  # the first one makes a keycap of the digit before it
+_SPECIAL = {"\u20e3": ") ", "🔟": " (10) ", "º": "", "ª": "", "【": "[", "】": "] "}  # the first one ends a keycap
 _CHINESE = "一二三四五六七八九十"
-_ROMAN = " i ii iii iv v vi vii viii ix".split(" ")
+_ROMAN = ("", "i", "ii", "iii", "iv", "v", "vi", "vii", "viii", "ix")
 _SYSTEMS = (
     [f"{'x' * (index // 10)}{_ROMAN[index % 10]}" for index in range(1, 40)],
     [*_CHINESE, *(f"十{one}" for one in _CHINESE[:9]), "二十"],
@@ -21,9 +21,9 @@ _VALUES = [{name: value for value, name in enumerate(system, start=1)} for syste
 _NEAR = 6  # codes between the first two letters of an alphabet
 
 _OPEN, _WORD = r"[^\w*]{0,6}(?P<mark>\*{1,2})?[^\w*]{0,3}", r"(?:[^\W\d_]{2,20}\s+)?"
-_UNIT = r"(?:[a-z]{1,2}(?=[.:)]))?(?P<unit>[\u3041-\ud7a3]{0,3})"  # as in "1st:" and 第1章
+_UNIT = r"(?P<unit>[a-z]{1,2}(?=[.:)])|[\u3041-\ud7a3]{0,3})"  # as in "1st:" and 第1章
 _STOP = r"(?P<stop>[.)\]][.:)]|[.:)、\]>|/,~=-]|\s+[:-](?=\s)|)"
-_END = rf"(?(mark)(?P<closed>\*{{1,2}}+)?){_STOP}(?(mark)(?P<ended>\*{{1,2}}+)?)(?P<gap>\s*+)(?=\S)"
+_END = rf"(?(mark)(?P<closed>\*{{1,2}}+)?){_STOP}(?(mark)(?P<ended>\*{{1,2}}+)?)(?P<gap>\s*+)(?=\S|$)"
 _PATTERNS = [
     (re.compile(rf"(?P<shape>{_OPEN}{before})(?P<number>{number}){_UNIT}{_END}", re.IGNORECASE), systems)
     for before, number, systems in (
@@ -33,6 +33,9 @@ _PATTERNS = [
         ("", r"[^\W\d_](?![^\W\d_])", "234o"),
     )
 ]
+
+
+_CLEAR = re.compile(r"\s*(?:(?:#+|[-*+])\s+)?\**(?:(?:point|step|part|item|section)\s+)?[(\[]?", re.IGNORECASE)
 
 
 class Item(NamedTuple):
@@ -84,17 +87,20 @@ def numbered(lines: Iterable[tuple[int, str]]) -> Iterator[tuple[int, list[Item]
     found: dict[tuple[Any, ...], list[Item]] = {}
     for at, (depth, line) in enumerate(lines):
         for kind, item in _items(at, line):
-            found.setdefault((depth, *kind), []).append(item)
+            found.setdefault((depth, *kind), []).extend([item] if item.title else [])
     for (depth, system, shape, *_, is_clear), items in found.items():
         values = _values(system, [item.number for item in items])
         starts, chain = values.count(1), list[Item]()
         for item, value in zip(items, values, strict=True):
             chain += [item] if value == len(chain) + 1 else []
-        depth += bool(re.search(r"\d", shape))  # "1.1" is a sub-point
-        if len(chain) > 1:
-            yield depth, items if is_clear and starts > 1 else chain, starts > 1
-        elif is_clear and (len(items) > 1 or starts):
-            yield depth, items, starts in {len(items), *range(2, len(items))}
+        is_chain, is_sub = len(chain) > 1, bool(re.search(r"\d", shape))  # as in "1.1"
+        if is_chain or (is_clear and (len(items) > 1 or starts)):
+            yield depth + is_sub, items if is_clear else chain, starts > 1 or starts == len(items)
+
+
+def unmarked(line: str) -> str:
+    """The line without a number or a letter that is a marker without others beside it, such as "1." or "a)"."""
+    return next((item.title for kind, item in _items(0, line) if kind[-1]), line)
 
 
 def _items(at: int, line: str) -> Iterator[tuple[tuple[Any, ...], Item]]:
@@ -106,15 +112,21 @@ def _items(at: int, line: str) -> Iterator[tuple[tuple[Any, ...], Item]]:
         shape, unit, stop, gap = (match[part] for part in ("shape", "unit", "stop", "gap"))
         is_bare = not any(map(str.isalpha, shape))
         is_sure = (is_bare and systems in {"d", "1"}) or not line[origin[match.start("number")]].isascii()
-        is_range = head[match.end()].isdigit() and (stop.endswith("-") if gap else stop != "、")  # "5 - 7 cups", "24/7"
+        is_range = head[match.end() :][:1].isdigit() and (
+            stop.endswith("-") if gap else stop != "、"
+        )  # "5 - 7 cups", "24/7"
         is_title = match["closed"] and systems != "d"  # "**A**: what it says"
         if is_range or is_title or not (stop or (gap and (unit or is_sure))):
             continue
-        is_clear = is_bare and systems == "d" and stop[-1:] in {*".:)]、", *("-" if gap else "")} and stop != ""
+        stops = {"d": ".:)]、-" if gap else ".:)]、", "1": ".:)、"}.get(systems, ")" if gap else "")
+        is_clear = stop != "" and stop[-1] in stops and not unit and _CLEAR.fullmatch(shape) is not None
         mark = "" if match["closed"] or match["ended"] else match["mark"] or ""
         item = Item(at, match["number"].casefold(), mark + line[origin[match.end()] :])
         for system in systems if stop else systems.replace("o", ""):
-            yield (system, shape.casefold(), unit, "" if is_clear else stop[:1], is_clear), item
+            yield (
+                (system, shape.casefold(), "" if unit.isascii() else unit, "" if is_clear else stop[:1], is_clear),
+                item,
+            )
 
 
 def _values(system: str, numbers: list[str]) -> list[int]:

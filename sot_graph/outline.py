@@ -11,15 +11,12 @@ from typing import Any
 from markdown_it import MarkdownIt
 from pydantic_core import from_json
 
-from sot_graph.markers import HEAD, Item, numbered, plain
+from sot_graph.markers import HEAD, Item, numbered, plain, unmarked
 from sot_graph.text import THINK_END
 
 READ_LIMIT = 30_000  # characters of a reply that are read; a typical outline has a few hundred
 TITLE_LIMIT = 200  # characters of a title that are kept; a typical title has three to five words
 
-# "1." "1)" "(1)." "1、" "1:" "1 -" "1- " "Point 1:", but neither "1.1" (a sub-point) nor "3.5 litres", "5 - 7 cups".
-_NUMBER = r"(?i:(?:point|step|part|item|section)\s+)?[(\[]?\d{1,3}"
-_STOP = r"(?:\s*(?:[.:)\]]++(?!\d)|、)|\s*-\s++(?!\d))"
 _SYMBOL = r"[\u2190-\u21ff\u2300-\u25ff\u2700-\u27bf\u2900-\u297f\u2b00-\u2bff\ue000-\uf8ff•‣◦·・∙⁃]"  # noqa: RUF001 - as models write
 _BULLET = rf"(?:[-*+~\"»›]\s+(?:\[[ xX]\]\s+)?|{_SYMBOL}+\s*)"
 _HEADING = r"#{1,6}\s+"
@@ -44,18 +41,13 @@ _MARKDOWN = MarkdownIt("zero").enable(["table", "fence", "blockquote"])
 _TEXT_LANGUAGES = frozenset({"", "json", "markdown", "md", "plaintext", "text", "txt", "xml", "yaml", "yml"})
 # JSON begins a line or follows a sentence. Brackets in a list item or in an assignment are no outline.
 _JSON = re.compile(r"^[ \t>`]*(?:[^\W\d_][^\n{\[]*[.:!?：。][ \t]*)?([{\[(]\s*[\"'“{\[(])", re.MULTILINE)  # noqa: RUF001 - as models write
-_LITERALS = (SyntaxError, ValueError, MemoryError, RecursionError)
 
-_TAG = re.compile(r"(?:^|[.:!?：])[ \t]*<[^\W\d]", re.MULTILINE)  # noqa: RUF001 - as models write
+_TAG = re.compile(r"(?:^|[.:!?：])[ \t]*<[^\W\d](?=.*(?:</|/>))", re.MULTILINE | re.DOTALL)  # noqa: RUF001 - as models write
 _INLINE_TAG = re.compile(r"<(b|strong|i|em|u|code|a|span)\b[^<>]*>([^<>]*)</\1>")
-_DEEPEST = 10
 
 # The layers around a title.
 _NO_TEXT = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")  # control characters, lone surrogates
-_MARKERS = re.compile(
-    rf"\s*(?:{_HEADING}|{_BULLET}|(?:{_NUMBER}{_STOP}|\*\*{_NUMBER}(?:{_STOP}\*\*|\*\*{_STOP}))\s*"
-    r"|\(?(?:[^\W\d_]|[ivxIVX]{2,5}|[一二三四五六七八九十]{2,3})\)\s+|[一二三四五六七八九十]{1,3}[、.:]\s*)*"
-)
+_MARKS = re.compile(rf"\s*(?:{_HEADING}|{_BULLET})*")
 _SIGN = re.compile(r"[^\x00-\x7f\w¿¡]")
 _BRACKETED = re.compile(r"\(([^()]*)\)|\[([^\[\]]*)\]")
 # "**Title**: explanation" and "**Title:** explanation".
@@ -137,8 +129,9 @@ def clean_title(title: str) -> str:
 def _unmarked(title: str) -> str:
     """The title without the markers in front, and without brackets around all of it."""
     head, origin = plain(title)
-    end = _MARKERS.match(head).end()  # type: ignore[union-attr] - it also matches nothing
-    return title[1:-1] if not end and _BRACKETED.fullmatch(head.strip()) else title[origin[end] :]
+    marks = _MARKS.match(head)
+    title = unmarked(title[origin[marks.end() if marks else 0] :])
+    return title[1:-1] if _BRACKETED.fullmatch(plain(title)[0].strip()) else title
 
 
 def _bare_lines(text: str) -> list[str]:
@@ -213,17 +206,17 @@ def titles_in(value: Any) -> list[str]:
         if len(items) > 1 and all(isinstance(item, dict) for item in items):
             return titles_in(items)
         return next(filter(None, map(titles_in, items)), [])
-    items = value if isinstance(value, list | tuple) else []
-    return [item for item in items if isinstance(item, str)] or _column(map(_texts, items))
+    values = value if isinstance(value, list | tuple) else ()
+    return [item for item in values if isinstance(item, str)] or _column(map(_texts, values))
 
 
 def _texts(item: Any) -> list[str]:
     """The texts of a list's item, the title first."""
     if isinstance(item, dict):
-        title = item.get("title")
-        texts = [text for value in item.values() if not isinstance(value, list) for text in _texts(value)]
-        return [title if isinstance(title, str) else "", *texts]
-    return [item] if isinstance(item, str) else [text for text in item if isinstance(text, str)] if isinstance(item, list | tuple) else []
+        values = [item.get("title"), *(value for value in item.values() if not isinstance(value, list))]
+        return [text for value in values for text in _texts(value)]
+    texts = item if isinstance(item, list | tuple) else [item]
+    return [text for text in texts if isinstance(text, str)]
 
 
 def _column(rows: Iterable[list[str]]) -> list[str]:
@@ -243,48 +236,40 @@ def _counts(cells: list[str]) -> bool:
 
 
 class _Tags(HTMLParser):
-    """Collects the first text of each element, by its path, such as ol/li, and by its column in a table."""
+    """Collects the first text of each element, by its depth, its name and its column in a table."""
 
     def __init__(self) -> None:
         super().__init__()
         self.path, self.column, self.is_new = [""], 0, False
-        self.titles: dict[tuple[Any, ...], list[str]] = {}
+        self.titles: dict[tuple[bool, int, str, int], list[str]] = {}
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        if self.path[-1] == tag and not self.is_new:  # `<li>` also ends the one before
-            self.path.pop()
-        self.column = 0 if tag == "tr" else self.column + (tag == "td")
-        if tag != "br" and len(self.path) < _DEEPEST:
+        if tag != self.path[-1] or self.is_new:  # `<li>` also ends the one before
             self.path.append(tag)
-            self.is_new = True
-            self.handle_data(dict(attrs).get("title") or "")
-
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.handle_starttag(tag, attrs)
-        self.handle_data(next((value for key, value in attrs if value and key != "id"), ""))
-        self.handle_endtag(tag)
+        self.column = 0 if tag == "tr" else self.column + (tag == "td")
+        self.is_new = True
+        self.handle_data(next((value for key, value in attrs if value and key in {"title", "name"}), ""))
 
     def handle_endtag(self, tag: str) -> None:
-        while tag in self.path[-1:] or tag in self.path[1:]:
-            if self.path.pop() == tag:
-                break
+        while tag in self.path and self.path.pop() != tag:
+            pass
         self.is_new = False
 
     def handle_data(self, data: str) -> None:
-        if self.is_new and self.path[-1] != "th" and any(map(str.isalpha, data)):
-            self.titles.setdefault((self.path[-1] == "p", len(self.path), *self.path, self.column), []).append(data)
+        tag = self.path[-1]
+        if self.is_new and tag != "th" and any(map(str.isalpha, data)):
+            self.titles.setdefault((tag == "p", len(self.path), tag, self.column), []).append(data)
             self.is_new = False
 
 
 def _from_tags(text: str) -> list[str]:
     """The first texts of the elements that repeat, such as `<li>` or `<point>`; of paragraphs only without others."""
-    if not _TAG.search(text) or ("</" not in text and "/>" not in text):
-        return []
     parser = _Tags()
-    parser.feed(_INLINE_TAG.sub(r"**\2**", text))
-    parser.close()
-    repeated = [path for path, titles in parser.titles.items() if len(titles) > 1]
-    return parser.titles[min(repeated, key=lambda path: path[:2])] if repeated else []
+    if _TAG.search(text):
+        parser.feed(_INLINE_TAG.sub(r"**\2**", text))
+        parser.close()
+    repeated = [kind for kind, titles in parser.titles.items() if len(titles) > 1]
+    return parser.titles[min(repeated, key=lambda kind: kind[:2])] if repeated else []
 
 
 def _from_table(text: str) -> list[str]:

@@ -15,8 +15,7 @@ _START, _UNMARK = r"\s* (?P<hash> \#{1,6} [ \t]++ )? (?P<mark> \*\*|__|\*|_ )?",
 _WORD, _ANY_WORD = r"(?P<word> (?:point|step|part|section) \s++ )?", r"[^\W\d_]{1,20}? \.? \s*+"
 _DASH = r"[^\S\n]+ - (?=\s)"
 _STOP = rf"(?: [.:)]{{1,2}} (?=[\s*_]) | 、 | (?(word) (?: {_DASH} | [^\S\n]*\n ) | (?!) ) )"
-_LABEL = rf"(?: [*_]{{0,2}} {_ANY_WORD} (?: :[*_]{{0,2}} | [*_]{{1,2}}: ) \s*+ )?"  # as in "Title: Sleep"
-_UNIT = r"[\u3041-\ud7a3]{0,3}"  # as in 第1章
+_LABEL = rf"(?: [*_]{{0,2}} {_ANY_WORD} (?: :[*_]{{0,2}} | [*_]{{1,2}}: ) \s*+ )"  # as in "Title: Sleep"
 _FLAGS = re.IGNORECASE | re.VERBOSE
 _NUMBERED = re.compile(rf"[#*_(\[\s]*+ {_WORD} (?P<digits> \d++ ) (?P<stop> [)\]]?[*_]*[.:)、] )?", _FLAGS)
 _UNDECIDED = re.compile(rf"[\W_]* (?: {_ANY_WORD} )? \d* [\W_]*", _FLAGS)
@@ -101,7 +100,7 @@ def echo_length(index: int, title: str, text: str, whole: bool) -> int | None:  
     A title that begins a sentence is no echo, nor is a number that begins a list. `text` is the reply so far, without
     white space in front, and `whole` says whether it is complete. Returns None while more text is needed to decide.
     """
-    words, (front, origin) = " ".join(plain(title)[0].split()), plain(text[:LIST_WINDOW])
+    words, (front, _) = " ".join(plain(title)[0].split()), plain(text[:LIST_WINDOW])
     number = _NUMBERED.match(front)
     is_own = number is not None and number["digits"] == str(index)
     if not is_own and not _may_be_title(front, index, words):
@@ -120,35 +119,27 @@ def echo_length(index: int, title: str, text: str, whole: bool) -> int | None:  
 
 def _number(index: int) -> str:
     """A pattern of what may stand before a title, such as "Point 6:", "第六章 " or "(f)"."""
-    return rf"(?: {_ANY_WORD} )? [^\w\s*]? \s? (?: {'|'.join(names(index))} ) {_UNIT} (?![^\W_])"
+    return rf"(?: {_ANY_WORD} )? [^\w\s*]? \s? (?: {'|'.join(names(index))} ) [\u3041-\ud7a3]{{0,3}} (?![^\W_])"
 
 
 def _may_be_title(text: str, index: int, title: str) -> bool:
     """Whether the text begins with the title, after a number or a label, or still may."""
-    if _UNDECIDED.fullmatch(text):
-        return True
-    number = re.match(rf"[\W_]*+ (?: {_number(index)} [\W_]*+ )? ", text, _FLAGS)
-    starts = {0, number.end() if number else 0}
-    rests = []
-    for start in starts:
-        label = re.compile(rf"[\W_]* {_LABEL} [\W_]*", _FLAGS).match(text, start)
-        rests += [text[start:], text[label.end() :] if label else ""]
-    return any(_agree(rest, title) for rest in rests)
-
-
-def _agree(text: str, title: str) -> bool:
-    text, title = (re.sub(r"^[\W_]+|\s+$", "", part).casefold() for part in (text, title))
-    text = " ".join(text[: 2 * len(title) + 2].split())
-    return text.startswith(title) or title.startswith(text)
+    bare, number = re.sub(r"^[\W_]+", "", title).casefold(), _number(index)
+    for before in ("", number, _LABEL, rf"{number} [\W_]* {_LABEL}"):
+        if front := re.match(rf"[\W_]* {before} [\W_]*", text, _FLAGS):
+            rest = " ".join(text[front.end() :].split()).casefold()
+            if rest.startswith(bare) or bare.startswith(rest):
+                return True
+    return _UNDECIDED.fullmatch(text) is not None
 
 
 def _title_end(text: str, index: int, title: str) -> int:
-    """Where an echoed title ends, with the number and the label before it and the pause after it; 0 if there is none."""
+    """Where an echoed title ends, with what names it before and the pause after it; 0 if there is none."""
     words = r"\s+".join(map(re.escape, title.split()))
     pattern = rf"""{_START}
         (?P<number> (?P<bold>\*\*)? {_number(index)}
             (?: [])]? (?: [.:)、]{{0,2}} | \s? [:-] (?=\s) ) (?(bold) \*\*[.:]? ) | (?(bold) \*\* ) {_DASH} ) \s*+ )?
-        {_LABEL} (?P<inner> \*\*|__|\*|_ )? (?P<quote> ["'([] )? {words} (?(quote) ["')\]] ) {_END}"""
+        {_LABEL}? (?P<inner> \*\*|__|\*|_ )? (?P<quote> ["'([] )? {words} (?(quote) ["')\]] ) {_END}"""
     echo = re.match(pattern, text, _FLAGS)
     if not echo or not words:
         return 0
