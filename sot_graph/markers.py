@@ -9,7 +9,8 @@ from typing import Any, NamedTuple
 HEAD = 80  # characters of a line that may be its marker
 
 _LIKE = {"Cf": "", "Mn": "", "Mc": "", "Me": "", "Ps": "(", "Pe": ")", "Pi": '"', "Pf": '"', "Pd": "-"}
-_SPECIAL = {"\u20e3": ") ", "🔟": " (10) ", "º": "", "ª": "", "【": "[", "】": "] "}  # the first one ends a keycap
+# The first one makes a keycap of the digit before it.
+_SPECIAL = {"\u20e3": ") ", "🔟": " (10) ", "º": "", "ª": "", "【": "[", "】": "] ", "।": ".", "\u06d4": "."}
 _CHINESE = "一二三四五六七八九十"
 _ROMAN = ("", "i", "ii", "iii", "iv", "v", "vi", "vii", "viii", "ix")
 _SYSTEMS = (
@@ -20,10 +21,10 @@ _SYSTEMS = (
 _VALUES = [{name: value for value, name in enumerate(system, start=1)} for system in _SYSTEMS]
 _NEAR = 6  # codes between the first two letters of an alphabet
 
-_OPEN, _WORD = r"[^\w*]{0,6}(?P<mark>\*{1,2})?[^\w*]{0,3}", r"(?:[^\W\d_]{2,20}\s+)?"
+_OPEN, _WORD = r"[^\w*]{0,6}(?P<mark>\*{1,2}|__)?[^\w*]{0,3}", r"(?:[^\W\d_]{2,20}\s+)?"
 _UNIT = r"(?P<unit>[a-z]{1,2}(?=[.:)])|[\u3041-\ud7a3]{0,3})"  # as in "1st:" and 第1章
-_STOP = r"(?P<stop>[.)\]][.:)]|[.:)、\]>|/,~=-]|\s+[:-](?=\s)|)"
-_END = rf"(?(mark)(?P<closed>\*{{1,2}}+)?){_STOP}(?(mark)(?P<ended>\*{{1,2}}+)?)(?P<gap>\s*+)(?=\S|$)"
+_STOP = r"(?P<stop>[.)\]](?:[.:)]|\s[.:、](?=\s))|[.:)、\]}>|/,~=-]|\s+[:-](?=\s)|)"
+_END = rf"(?(mark)(?P<closed>(?P=mark))?){_STOP}(?(mark)(?P<ended>(?P=mark))?)(?P<gap>\s*+)(?=\S|$)"
 _PATTERNS = [
     (re.compile(rf"(?P<shape>{_OPEN}{before})(?P<number>{number}){_UNIT}{_END}", re.IGNORECASE), systems)
     for before, number, systems in (

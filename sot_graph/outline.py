@@ -18,7 +18,7 @@ READ_LIMIT = 30_000  # characters of a reply that are read; a typical outline ha
 TITLE_LIMIT = 200  # characters of a title that are kept; a typical title has three to five words
 
 _SYMBOL = r"[\u2190-\u21ff\u2300-\u25ff\u2700-\u27bf\u2900-\u297f\u2b00-\u2bff\ue000-\uf8ff•‣◦·・∙⁃]"  # noqa: RUF001 - as models write
-_BULLET = rf"(?:[-*+~\"»›]\s+(?:\[[ xX]\]\s+)?|{_SYMBOL}+\s*)"
+_BULLET = rf"(?:[-*+~\"»]\s+(?:\[[ xX]\]\s+)?|{_SYMBOL}+\s*)"
 _HEADING = r"#{1,6}\s+"
 _IN_BOLD = r"[^*]+(?:\*[^*]+)*"  # such as "A* search"
 
@@ -49,16 +49,14 @@ _INLINE_TAG = re.compile(r"<(b|strong|i|em|u|code|a|span)\b[^<>]*>([^<>]*)</\1>"
 _NO_TEXT = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")  # control characters, lone surrogates
 _MARKS = re.compile(rf"\s*(?:{_HEADING}|{_BULLET})*")
 _SIGN = re.compile(r"[^\x00-\x7f\w¿¡]")
-_BRACKETED = re.compile(r"\(([^()]*)\)|\[([^\[\]]*)\]")
+_WRAPPED = re.compile(r"""[("]([^()"]+)[)"]|\[([^\[\]]+)\]|'([^']+)'""")
 # "**Title**: explanation" and "**Title:** explanation".
 _EXPLAINED = re.compile(rf"^\*\*({_IN_BOLD})(?:(?<=[:：])\*\*|\*\*(?:\s*[:：–—]|\s+-\s)).*")  # noqa: RUF001 - as models write
 _LINK = re.compile(r"\[([^\[\]]*)\]\([^()\s]*\)")
 _TAGGED = re.compile(r"<(\w+)(?:\s[^<>]*)?>([^<>]*)</\1>")
 # But not in "A* search", "2*3 and 4*5", "snake_case", "__init__".
 _EMPHASIS = re.compile(r"(\*\*|(?<!\w)\*(?!\*)|`+|~~|(?<!\w)_(?!_))(?=[^\s`~])(.+?)(?<![\s*])\1(?!(?<=_)\w)")
-_QUOTED = re.compile(
-    r"^(?:[\"“„«「]([^\"“”„«»「」]+)[\"”“»」]|['‘]([^'‘’]+)['’]|__(?!\w+$)([^_]+)__)$"  # noqa: RUF001 - as models write
-)
+_UNDERLINED = re.compile(r"^__(?!\w+$)([^_]+)__$")
 _STRAY = re.compile(r"^\*\*+|(?<!\*)\*\*+$|\s#+$")
 
 
@@ -121,17 +119,17 @@ def clean_title(title: str) -> str:
         before = title
         title = _unmarked(" ".join(title.split()))
         title = _LINK.sub(r"\1", _EXPLAINED.sub(r"\1", _TAGGED.sub(r"**\2**", title)))
-        title = _STRAY.sub("", _QUOTED.sub(r"\1\2\3", _EMPHASIS.sub(r"\2", title)))
+        title = _STRAY.sub("", _UNDERLINED.sub(r"\1", _EMPHASIS.sub(r"\2", title)))
         title = title.lstrip(" :;,|").rstrip(" :;,.|-–—…。、，；：\u200b\u200e\u200f\u202c\u2069")[:TITLE_LIMIT]  # noqa: RUF001 - as models write
     return title if any(map(str.isalnum, title)) else ""
 
 
 def _unmarked(title: str) -> str:
-    """The title without the markers in front, and without brackets around all of it."""
+    """The title without the markers in front, and without brackets or quotes around all of it."""
     head, origin = plain(title)
     marks = _MARKS.match(head)
     title = unmarked(title[origin[marks.end() if marks else 0] :])
-    return title[1:-1] if _BRACKETED.fullmatch(plain(title)[0].strip()) else title
+    return title[1:-1] if _WRAPPED.fullmatch(plain(title)[0].strip()) else title
 
 
 def _bare_lines(text: str) -> list[str]:
@@ -197,7 +195,7 @@ def _values(json: str) -> Iterator[Any]:
 def titles_in(value: Any) -> list[str]:
     """The titles in a JSON value: its own items, or those of the first list inside it."""
     if isinstance(value, dict):
-        keys, items = [*value], [*value.values()]
+        keys, items = [*map(str, value)], [*value.values()]
         are_titles = not any(key[:1].islower() or re.search(r"\d", key) for key in keys) and not _counts(keys)
         if are_titles and len(items) > 1 and len({*map(type, items)}) == 1:  # {"This": "why", "That": "how"}
             return keys
@@ -265,8 +263,8 @@ class _Tags(HTMLParser):
 def _from_tags(text: str) -> list[str]:
     """The first texts of the elements that repeat, such as `<li>` or `<point>`; of paragraphs only without others."""
     parser = _Tags()
-    if _TAG.search(text):
-        parser.feed(_INLINE_TAG.sub(r"**\2**", text))
+    with suppress(AssertionError):  # at "<![x"
+        parser.feed(_INLINE_TAG.sub(r"**\2**", text) if _TAG.search(text) else "")
         parser.close()
     repeated = [kind for kind, titles in parser.titles.items() if len(titles) > 1]
     return parser.titles[min(repeated, key=lambda kind: kind[:2])] if repeated else []
@@ -291,7 +289,7 @@ def _from_one_line(text: str) -> list[str]:
     for match in _INLINE_ITEM.finditer(line, start.end()) if start else ():
         if int(match[1]) == len(cuts) + 1:  # but not in "here are 3. things"
             cuts.append((origin[match.start()], origin[match.end()]))
-    numbered = [text[begin:end] for (_, begin), (end, _) in pairwise([*cuts, (len(text), len(text))])]
+    parts = [text[begin:end] for (_, begin), (end, _) in pairwise([*cuts, (len(text), len(text))])]
     bullet = _INLINE_BULLET.search(text)
-    *items, last = numbered if len(numbered) > 1 else text.split(bullet[1])[1:] if bullet else [""]
+    *items, last = parts if len(parts) > 1 else text.split(bullet[1])[1:] if bullet else [""]
     return [*items, _INLINE_END.split(last.lstrip(), maxsplit=1)[0]] if items else []  # without an afterword
