@@ -168,7 +168,8 @@ class TextWriter:
         self._habits = habits or Habits()
         self._attempt = 0
         self._reply, self._thoughts, self._hold = ReplyText(), ThoughtFilter(), Hold(self._habits)
-        self._held: list[str] = []
+        self._held: list[str] = []  # chunks that may be thoughts
+        self._front: list[str] = []  # chunks that may be an echo of the title
 
     @property
     def text(self) -> str:
@@ -191,8 +192,8 @@ class TextWriter:
         """End the reply; returns the whole text."""
         self._receive(self._thoughts.finish())
         self._release()
-        if self._reply.finish():
-            self._put()
+        if new := self._reply.finish():
+            self._put_in_chunks(new)
         if self.text:
             self._habits.learn(closes_unopened=self._thoughts.closes_unopened)
         return self.text
@@ -200,13 +201,14 @@ class TextWriter:
     def drop(self) -> str:
         """Drop the text of a failed attempt; returns what subscribers have received of it."""
         self._held.clear()
+        self._front.clear()
         shown = self._answer.drop(self._index) if self._answer else ""
         self._reply = ReplyText(shown.removeprefix(self._heading), self._echo)
         return self.text
 
     def end(self) -> None:
         """End the text: the next one is streamed."""
-        self._put(ends=True)
+        self._put(self.text, ends=True)
 
     def _receive(self, text: str) -> None:
         if self._thoughts.has_dropped:
@@ -219,11 +221,21 @@ class TextWriter:
         for text in self._held:
             if self._events:
                 emit(TokenEvent(type="token", index=self._index, text=text, attempt=self._attempt))
-            if self._reply.feed(text):
-                self._put()
+            self._front.append(text)
+            if new := self._reply.feed(text):
+                self._put_in_chunks(new)
         self._held.clear()
 
-    def _put(self, *, ends: bool = False) -> None:
+    def _put_in_chunks(self, new: str) -> None:
+        """Stream new text as the chunks that it arrived in, if all of it was held back to look for an echo."""
+        chunks = self._front[:-1] if new == "".join(self._front).rstrip() else []
+        self._front.clear()
+        before = len(self.text) - len(new)
+        for chunk in chunks:
+            before += len(chunk)
+            self._put(self.text[:before])
+        self._put(self.text)
+
+    def _put(self, text: str, *, ends: bool = False) -> None:
         if self._answer:
-            text = self._heading + self.text if self.text else ""
-            self._answer.put(self._index, text, self._config, ends=ends)
+            self._answer.put(self._index, self._heading + text if text else "", self._config, ends=ends)
