@@ -3,23 +3,25 @@
 import re
 from collections.abc import Callable
 
+from sot_graph.markers import names, plain
+
 THINK_START, THINK_END = "<think>", "</think>"
 RETRY_WINDOW = 60  # characters that decide whether a retry repeats text that readers already have
 TITLE_WINDOW = 40  # characters beyond the title's length that decide whether a reply begins with the title
 LIST_WINDOW = 400  # characters that decide whether a number in front begins a list
 
 # Parts of verbose patterns. Opening parts are optional; a closing part matches only what was opened.
-_START, _UNMARK = r"(?P<hash> \#{1,6} [ \t]++ )? (?P<mark> \*\*|__|\*|_ )?", r"(?(mark) (?P=mark) )"
-_INNER, _UNINNER = r"(?P<inner> \*\*|__|\*|_ )?", r"(?(inner) (?P=inner) )"
-_QUOTE, _UNQUOTE = r"(?P<quote> [\"'“‘«] )?", r"(?(quote) [\"'”’»] )"  # noqa: RUF001 - as models write
-_WORD = r"(?P<word> (?:point|step|part|section) \s++ )?"
-_DASH = r"[^\S\n]+ [-–—] (?=\s)"  # noqa: RUF001 - as models write
-_STOP = rf"(?: [.:)]{{1,2}} (?=[\s*_]) | [、．：] | (?(word) (?: {_DASH} | [^\S\n]*\n ) | (?!) ) )"  # noqa: RUF001 - as models write
+_START, _UNMARK = r"\s* (?P<hash> \#{1,6} [ \t]++ )? (?P<mark> \*\*|__|\*|_ )?", r"(?(mark) (?P=mark) )"
+_WORD, _ANY_WORD = r"(?P<word> (?:point|step|part|section) \s++ )?", r"[^\W\d_]{1,20}? \.? \s*+"
+_DASH = r"[^\S\n]+ - (?=\s)"
+_STOP = rf"(?: [.:)]{{1,2}} (?=[\s*_]) | 、 | (?(word) (?: {_DASH} | [^\S\n]*\n ) | (?!) ) )"
+_LABEL = rf"(?: [*_]{{0,2}} {_ANY_WORD} (?: :[*_]{{0,2}} | [*_]{{1,2}}: ) \s*+ )"  # as in "Title: Sleep"
 _FLAGS = re.IGNORECASE | re.VERBOSE
-_NUMBERED = re.compile(rf"[#*_(\[\s]*+ {_WORD} (?P<digits> \d++ ) (?P<stop> [)\]]?[*_]*[.:)、．：] )?", _FLAGS)  # noqa: RUF001 - as models write
+_NUMBERED = re.compile(rf"[#*_(\[\s]*+ {_WORD} (?P<digits> \d++ ) (?P<stop> [)\]]?[*_]*[.:)、] )?", _FLAGS)
+_UNDECIDED = re.compile(rf"[\W_]* (?: {_ANY_WORD} )? \d* [\W_]*", _FLAGS)
 # What follows an echoed title. A dash or a space may also follow a title that begins a sentence.
-_PAUSE = rf"[^\S\n]* (?: :(?=\s|$) | ： | \n | $ ) | \.(?=\s|$) | (?P<dash> {_DASH} ) | (?P<space> \s )"  # noqa: RUF001 - as models write
-_END = rf"(?P<stop> [.:] (?=[*_]*(?:\s|$)) )? {_UNINNER} {_UNMARK} (?(stop) (?=\s|$) | (?: {_PAUSE} ) ) \s*"
+_PAUSE = rf"[^\S\n]* (?: :(?=\s|$) | \n | $ ) | \.(?=\s|$) | (?P<dash> {_DASH} ) | (?P<space> \s )"
+_END = rf"(?P<stop> [.:] (?=[*_]*(?:\s|$)) )? (?(inner) (?P=inner) ) {_UNMARK} (?(stop) (?=\s|$) | (?: {_PAUSE} ) ) \s*"
 
 
 class ReplyText:
@@ -93,37 +95,51 @@ def _continuation(shown: str, text: str, *, whole: bool) -> str:
 
 
 def echo_length(index: int, title: str, text: str, whole: bool) -> int | None:  # noqa: FBT001 - as ReplyText calls it
-    """The length of an echo in front of a point's text, such as "Point 6: Title -", "6." or "**Title**".
+    """The length of an echo in front of a point's text, such as "Point 6: Title -", "⑥", "**Title**", "Titel: Title".
 
     A title that begins a sentence is no echo, nor is a number that begins a list. `text` is the reply so far, without
     white space in front, and `whole` says whether it is complete. Returns None while more text is needed to decide.
     """
-    number = _NUMBERED.match(text)
+    words, (front, _) = " ".join(plain(title)[0].split()), plain(text[:LIST_WINDOW])
+    number = _NUMBERED.match(front)
     is_own = number is not None and number["digits"] == str(index)
-    if number and not is_own and not title[:1].isdigit() and number.end() < len(text):
-        return 0  # "20-minute naps", "7 to 9 hours"
-    start = " ".join(text[: len(title) + 1].split()).casefold()
-    words = (" ".join(title.split()).casefold(), "point", "step", "part", "section")
-    if text[:1].isalpha() and not any(word.startswith(start) or start.startswith(word) for word in words):
-        return 0
-    # Only these characters count, so that chunks of any size give the same text.
+    if not is_own and not _may_be_title(front, index, words):
+        return 0  # "20-minute naps", "Most people"
     window = LIST_WINDOW if number and is_own and number["stop"] else len(title) + TITLE_WINDOW
     if len(text) < window and not whole:
         return None
-    front = text[:window]
-    end = _title_end(front, index, title) or _number_end(front, index)
+    front, origin = plain(text[:window])
+    end = _title_end(front, index, words) or _number_end(front, index)
     following = rf"(?:^|\s) [*_\#(\[]* {_WORD} (?: {index} | (?P<next> {index + 1} ) ) {_STOP}"
     other = re.search(following, front[end:], _FLAGS) if is_own else None
-    return 0 if other and other["next"] else end  # the next number, and not the same one again, continues a list
+    if not end or (other and other["next"]):
+        return 0  # the next number, and not the same one again, continues a list
+    return min(origin[end - 1] + 1, origin[end])
+
+
+def _number(index: int) -> str:
+    """A pattern of what may stand before a title, such as "Point 6:", "第六章 " or "(f)"."""
+    return rf"(?: {_ANY_WORD} )? [^\w\s*]? \s? (?: {'|'.join(names(index))} ) [\u3041-\ud7a3]{{0,3}} (?![^\W_])"
+
+
+def _may_be_title(text: str, index: int, title: str) -> bool:
+    """Whether the text begins with the title, after a number or a label, or still may."""
+    bare, number = re.sub(r"^[\W_]+", "", title).casefold(), _number(index)
+    for before in ("", number, _LABEL, rf"{number} [\W_]* {_LABEL}"):
+        if front := re.match(rf"[\W_]* {before} [\W_]*", text, _FLAGS):
+            rest = " ".join(text[front.end() :].split()).casefold()
+            if rest.startswith(bare) or bare.startswith(rest):
+                return True
+    return _UNDECIDED.fullmatch(text) is not None
 
 
 def _title_end(text: str, index: int, title: str) -> int:
-    """Where an echoed title ends, with the number before it and the pause after it; 0 if there is none."""
+    """Where an echoed title ends, with what names it before and the pause after it; 0 if there is none."""
     words = r"\s+".join(map(re.escape, title.split()))
     pattern = rf"""{_START}
-        (?P<number> (?P<bold>\*\*)? {_WORD} [(\[]? {index} (?![^\W_])
-            (?: [])]? [.:)、．：]{{0,2}} (?(bold) \*\*[.:]? ) | (?(bold) \*\* ) {_DASH} ) \s*+ )?
-        {_INNER} {_QUOTE} {words} {_UNQUOTE} {_END}"""  # noqa: RUF001 - as models write
+        (?P<number> (?P<bold>\*\*)? {_number(index)}
+            (?: [])]? (?: [.:)、]{{0,2}} | \s? [:-] (?=\s) ) (?(bold) \*\*[.:]? ) | (?(bold) \*\* ) {_DASH} ) \s*+ )?
+        {_LABEL}? (?P<inner> \*\*|__|\*|_ )? (?P<quote> ["'([] )? {words} (?(quote) ["')\]] ) {_END}"""
     echo = re.match(pattern, text, _FLAGS)
     if not echo or not words:
         return 0
@@ -131,7 +147,8 @@ def _title_end(text: str, index: int, title: str) -> int:
     if echo["dash"]:  # but "Time blocking - you may know it - is a technique."
         is_echo = is_marked or echo["number"] or echo["hash"] or not next_char.islower()
     else:
-        is_echo = not echo["space"] or (is_marked and next_char.isupper())
+        is_framed = echo["quote"] == "[" and not next_char.islower()
+        is_echo = not echo["space"] or is_framed or (is_marked and next_char.isupper())
     return echo.end() if is_echo else 0
 
 

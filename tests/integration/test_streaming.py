@@ -123,9 +123,10 @@ async def test_the_first_point_is_live_and_the_next_is_flushed_when_its_turn_com
     server.script = script
     received = [(chunk, time.monotonic()) async for chunk in astream_answer(create_sot_graph(server.model()), QUESTION)]
     times = [at for _, at in received]
-    assert [chunk for chunk, _ in received[:6]] == ["one", " two", " three", " four", " five", " six"]
-    assert times[5] - times[0] > 0.1, "live"
-    assert [chunk for chunk, _ in received[6:]] == ["\n\none two three four five six"], "flushed in one piece"
+    # The first word might be that of an echo, as in "Punkt 1: Title".
+    assert [chunk for chunk, _ in received[:5]] == ["one two", " three", " four", " five", " six"]
+    assert times[4] - times[0] > 0.1, "live"
+    assert [chunk for chunk, _ in received[5:]] == ["\n\none two three four five six"], "flushed in one piece"
 
 
 def failing_at(title: str) -> Script:
@@ -497,7 +498,7 @@ left_open: Any = None
 def test_a_loop_that_ends_with_an_open_stream_reports_nothing(server: FakeOpenAI) -> None:
     with Forked(end_with_an_open_stream, server.url) as process:
         done = process.wait()
-    assert (done.returncode, done.stdout, done.stderr) == (0, "About\n", "")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "About regular\n", "")
 
 
 def test_many_runs_leave_nothing_behind(server: FakeOpenAI) -> None:

@@ -12,7 +12,7 @@ MODULES = sorted(ROOT.rglob("*.py"))
 ROOMS = (  # from top to bottom; imports go down
     *("cli", "evaluation", "__init__", "middleware", "tools", "graph", "demo", "nodes", "expander", "calls"),
     *("outline_reply", "replies", "retry", "caching", "tracing", "redaction", "run", "prompts", "streaming", "errors"),
-    *("state", "usage", "models", "outline", "text", "_engine"),
+    *("state", "usage", "models", "outline", "text", "markers", "_engine"),
 )
 PRIVATE = re.compile(
     r"__pregel|CONFIG_KEY_|StreamMessagesHandler|root_client|var_child_runnable_config|__error_handler__|vars\(compiled"

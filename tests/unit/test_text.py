@@ -1,5 +1,7 @@
 """The text of a reply: chunks, retries, thoughts, and echoes of the title in front of it."""
 
+# ruff: noqa: RUF001 - as models write
+
 import re
 import time
 from functools import partial
@@ -33,7 +35,22 @@ def without_echo(text: str, index: int, title: str) -> str:
 
 # --- chunks, retries and thoughts ----------------------------------------------------------------
 
-STARTS = ["", f"{TITLE}: ", f"**{TITLE}**\n", "6. ", "Point 6:", "60 ", "Time blo", "<think>hm\n</think>\n"]
+STARTS = [
+    "",
+    "Punkt 6: Time",
+    "⑥ ",
+    "【Time blocking】",
+    "Title: Time",
+    "٦. ",
+    "f) Time blocking\n",
+    f"{TITLE}: ",
+    f"**{TITLE}**\n",
+    "6. ",
+    "Point 6:",
+    "60 ",
+    "Time blo",
+    "<think>hm\n</think>\n",
+]
 
 
 @given(st.sampled_from(STARTS), st.text(), st.lists(st.integers(0, 1000), max_size=6))
@@ -112,7 +129,7 @@ NUMBER_ECHOES = [
 TITLE_ECHOES = [
     *("Time blocking: ", "Time blocking:\n", "Time blocking\n", "Time blocking\r\n\r\n", "Time blocking. "),
     *("TIME  BLOCKING:\n", "Time\nblocking\n", "Time blocking :\n", '"Time blocking": ', "“Time blocking”\n"),
-    "Time blocking：",  # noqa: RUF001 - as models write
+    "Time blocking：",
     *("**Time blocking**\n", "**Time blocking:** ", "**Time blocking**: ", "**Time blocking.** ", "*Time blocking*:\n"),
     *("__Time blocking__\n\n", "_Time blocking_. ", "**Time blocking** - ", "**Time blocking** — "),
     *(
@@ -341,6 +358,96 @@ def test_the_text_after_an_echo_does_not_change(echo: str, body: str) -> None:
     assume(not body.startswith(THINK_START))
     assume(not re.match(r"[\W_]*(6|time\s+blocking)", body, re.IGNORECASE))  # another echo
     assert without_echo(echo + body, INDEX, TITLE) == body
+
+
+SCRIPTS: dict[str, list[str]] = {
+    "标题": [
+        *(
+            "（2）标题\n",
+            "（2）标题：",
+            "【标题】",
+            "【标题】\n",
+            "②标题：",
+            "② 标题\n",
+            "第二章 标题\n",
+            "第2章：标题\n",
+        ),
+        *(
+            "二、标题\n",
+            "标题：",
+            "标题：标题\n",
+            "**标题：标题**\n",
+            "「标题」\n",
+            "《标题》\n",
+            "## 【标题】\n",
+            "２、",
+            "② ",
+            "❷ ",
+        ),
+        *("2️⃣ 标题\n", "2️⃣ ", "（2） "),
+    ],
+    "Titel": [
+        *("Punkt 2: Titel. ", "**Punkt 2: Titel.** ", "Punkt 2 – Titel\n", "Punkt 2:\nTitel\n", "Étape 2 : Titel\n"),
+        *("Title: Titel\n", "**Title:** Titel\n", "**Title**: Titel\n\n", "Überschrift: Titel\n", "2. Title: Titel\n"),
+        *(
+            "№2 Titel\n",
+            "№ 2. Titel\n",
+            "#2: Titel\n",
+            "II. Titel\n",
+            "B) Titel\n",
+            "(ii) Titel\n",
+            "Ⅱ Titel\n",
+            "2- Titel\n",
+        ),
+    ],
+    "Свет": ["Шаг 2. Свет\n", "Шаг 2: Свет. ", "Заголовок: Свет\n"],
+    "نوم": ["٢. نوم\n", "\u200f٢. نوم\n", "٢- نوم: ", "النقطة ٢: نوم\n", "٢. ", "۲) نوم\n"],
+    "नींद": ["२. नींद\n", "चरण २: नींद\n", "नींद: "],
+    "แสง": ["๒. แสง\n", "ข้อ 2: แสง\n"],
+    "빛": ["제2장 빛\n", "2단계: 빛\n"],
+}
+
+
+@pytest.mark.parametrize(("title", "echo"), [(title, echo) for title, echoes in SCRIPTS.items() for echo in echoes])
+@pytest.mark.parametrize("body", ["正文在这里。", "Text is here.", "① 第一。"])
+def test_an_echo_in_any_script_is_removed_whatever_the_chunks(title: str, echo: str, body: str) -> None:
+    text = echo + body
+    for size in range(1, len(text) + 1):
+        chunks = [text[start : start + size] for start in range(0, len(text), size)]
+        assert stream(ReplyText(echo=partial(echo_length, 2, title)), chunks) == body
+
+
+@pytest.mark.parametrize(
+    ("index", "title", "body"),
+    [
+        (2, "标题", "标题是很重要的。"),
+        (2, "标题", "「标题」是很重要的。"),
+        (2, "标题", "二战后，标题很多。"),
+        (2, "标题", "二、"),
+        (3, "Python", "Python 3: released in 2008."),
+        (1, "I think", "I, Robot is a book."),
+        (1, "Sleep", "A sleep of 8 hours."),
+        (1, "Sleep", "I sleep well."),
+        (2, "Titel", "Hinweis: Titel ist gut."),
+        (2, "Light", "II. World war."),
+        (2, "Light", "[Light](http://x.y) is good."),
+        (2, "Light", "2½ cups."),
+        (2, "Light", "²H is heavy."),
+        (2, "Light", "\u200fText with a mark."),
+    ],
+)
+def test_a_text_that_only_looks_like_an_echo_is_kept_whatever_the_chunks(index: int, title: str, body: str) -> None:
+    for size in range(1, len(body) + 1):
+        chunks = [body[start : start + size] for start in range(0, len(body), size)]
+        assert stream(ReplyText(echo=partial(echo_length, index, title)), chunks) == body
+
+
+@pytest.mark.parametrize(
+    "start", ["Most people", "Schlaf ist", "睡眠不足的时候人们往往会觉得很累，", "**Blocks** divide", "- Divide it"]
+)
+def test_a_text_without_an_echo_is_shown_after_its_first_words(start: str) -> None:
+    reply = ReplyText(echo=partial(echo_length, INDEX, TITLE))
+    assert "".join(map(reply.feed, f"{start} of it")) == f"{start} of it"
 
 
 NASTY = [
