@@ -25,7 +25,7 @@ from sot_graph.graph import create_sot_graph
 from sot_graph.models import is_model
 from sot_graph.prompts import without_tool_calls
 from sot_graph.run import RUN, Run
-from sot_graph.tools import OUTLINE_DESCRIPTION, Text, checked_graph
+from sot_graph.tools import OUTLINE_DESCRIPTION, Titles, checked_graph
 from sot_graph.usage import attempt_record
 
 DESCRIPTION = (
@@ -43,7 +43,7 @@ Response = ModelResponse[Any]
 class OutlineRequest(BaseModel):
     """The arguments of our tool: nothing but the outline, since every point waits for it."""
 
-    outline: list[Text] = Field(description=OUTLINE_DESCRIPTION, min_length=1)
+    outline: Titles = Field(description=OUTLINE_DESCRIPTION, min_length=1)
 
 
 class SkeletonOfThoughtMiddleware(AgentMiddleware[AgentState[Any], Any, Any]):

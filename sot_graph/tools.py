@@ -8,10 +8,11 @@ from uuid import uuid4
 from langchain_core.language_models import BaseChatModel
 from langchain_core.runnables import Runnable, RunnableConfig
 from langchain_core.tools import BaseTool, StructuredTool, ToolException
-from pydantic import AfterValidator, BaseModel, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, Field
 
 from sot_graph.errors import ExpansionError
 from sot_graph.nodes.merge import join_points
+from sot_graph.outline import read_outline, titles_in
 
 TOOL_DESCRIPTION = (
     "Has a long, structured answer to one question written, and returns it. Made for overviews, comparisons, advice, "
@@ -31,14 +32,31 @@ def _not_blank(value: str) -> str:
     return value
 
 
+def _as_titles(value: Any) -> Any:
+    """A list of titles, from the other forms in which models write one: a text, JSON, objects."""
+    match value:
+        case [str(text)]:
+            return read_outline(text) or value  # small models put a whole list into one title
+        case [*items] if any(isinstance(item, str) for item in items):
+            return [next(iter(titles_in([item])), item) for item in items]
+        case str() | list() | dict():
+            titles = read_outline(value) if isinstance(value, str) else titles_in(value)
+            if not titles and value != []:
+                msg = f'it must be a list of titles, such as ["One", "Two"]; none can be read in {value!r:.100}'
+                raise ValueError(msg)
+            return titles
+    return value
+
+
 Text = Annotated[str, AfterValidator(_not_blank)]  # some providers refuse `minLength` in a JSON schema
+Titles = Annotated[list[Text], BeforeValidator(_as_titles)]
 
 
 class LongAnswerRequest(BaseModel):
     """The arguments of the tool."""
 
     question: Text = Field(description="What to answer, in full, with all that the writer has to know.")
-    outline: list[Text] | None = Field(
+    outline: Titles | None = Field(
         default=None, description=f"{OUTLINE_DESCRIPTION} Leave it out unless you have one in mind."
     )
 

@@ -1,5 +1,6 @@
 """The graph inside an agent: its model decides, the points are written, the thread reads as a conversation."""
 
+import json
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from itertools import pairwise
@@ -74,6 +75,23 @@ async def test_the_agents_outline_becomes_its_final_message(server: FakeOpenAI, 
     assert sorted(server.titles()) == sorted(TITLES)
     assert [request.stage for request in server.requests].count("agent") == 1
     assert not server.of_stage("skeleton"), "the outline was in the tool call"
+
+
+@pytest.mark.parametrize(
+    "outline",
+    [
+        json.dumps(TITLES),
+        "\n".join(f"{number}. {title}" for number, title in enumerate(TITLES, start=1)),
+        [{"title": title} for title in TITLES],
+        {"points": TITLES},
+    ],
+    ids=["JSON", "a numbered text", "objects", "an object"],
+)
+async def test_the_outline_may_have_another_form(server: FakeOpenAI, run: Run, outline: Any) -> None:
+    playing(server, calling((OURS, {"outline": outline})))
+    result = await run(agent_of(server), QUESTION)
+    assert kinds(result["messages"]) == ["human", "ai"]
+    assert result["messages"][-1].text == ANSWER
 
 
 async def test_usage_is_that_of_all_calls_and_of_the_one_that_chose(server: FakeOpenAI, run: Run) -> None:
