@@ -179,6 +179,7 @@ class TextWriter:
     def start(self) -> None:
         """Start an attempt; its text continues what subscribers have received."""
         self._attempt += 1
+        self._release()
         self._thoughts, self._hold = ThoughtFilter(), Hold(self._habits)
         self.drop()
 
@@ -200,7 +201,7 @@ class TextWriter:
 
     def drop(self) -> str:
         """Drop the text of a failed attempt; returns what subscribers have received of it."""
-        self._held.clear()
+        self._release()
         self._front.clear()
         shown = self._answer.drop(self._index) if self._answer else ""
         self._reply = ReplyText(shown.removeprefix(self._heading), self._echo)
@@ -213,6 +214,7 @@ class TextWriter:
     def _receive(self, text: str) -> None:
         if self._thoughts.has_dropped:
             self._thoughts.has_dropped = False
+            self._held.clear()
             self.drop()
         if text:
             self._held.append(text)

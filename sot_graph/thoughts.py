@@ -13,33 +13,42 @@ HOLD, PAUSE = 0.25, 0.009
 
 _WORD = r"(?:think|thought|reasoning|reflection|scratch_?pad|analysis|monologue|rationale|deliberat)"
 _NAME = rf"[\w:.-]{{0,24}}{_WORD}[\w:.-]{{0,24}}"
-_CAPITALS = r"(?-i:[A-Z_]*(?:THINK|THOUGHT|REASON)[A-Z_]*)"
+_SQUARE = r"(?-i:[A-Z_]*(?:THINK|THOUGHT|REASON)[A-Z_]*|think|thinking|thought|reasoning)"
+_ATTRIBUTE = r"""\s+[\w:-]+\s*=\s*(?:"[^"<>]{0,60}"|'[^'<>]{0,60}'|[^\s<>]{1,60})"""
 _BAR = "[|｜]"  # noqa: RUF001 - as models write
 _ROLE = rf"<{_BAR}(?:im_start|start|start_header_id|turn){_BAR}>"
 _NO_HEADER = r"(?!channel|im_start|start\b|start_header|turn)"
 _TOKEN = re.compile(
     rf"""
-      (?P<close> </{_NAME}\s*> | ◁/{_NAME}▷ | \[/{_CAPITALS}\] | <{_BAR}(?:/|end_?(?:of_?)?){_NAME}{_BAR}> )
-    | (?P<open> <{_NAME}(?:\s[^<>]{{0,80}})?> | ◁{_NAME}▷ | \[{_CAPITALS}\] | <{_BAR}(?!channel){_NAME}{_BAR}> )
-    | <\|channel\|> (?P<channel> [^<]{{0,60}} ) <\|message\|>
+      (?P<close> </{_NAME}\s*> | ◁/{_NAME}▷ | \[/{_SQUARE}\](?=[^:(\[]) | <unused95> | <channel\|>
+               | <{_BAR}(?:/|end_?(?:of_?)?){_NAME}{_BAR}> )
+    | (?P<open> <{_NAME}(?:{_ATTRIBUTE})*\s*> | ◁{_NAME}▷ | \[{_SQUARE}\](?=[^:(\[]) | <unused94> | <\|channel>
+              | <{_BAR}(?!channel){_NAME}{_BAR}> )
+    | <\|channel\|> (?P<channel> (?:[^<]|<\|constrain\|>){{0,80}} ) <\|message\|>
     | (?P<end> <{_BAR}(?:im_end|end|eo[tsm](?:_id)?|return|call|end_?of_?text|end▁of▁sentence){_BAR}>
-             | </s> | <(?:end_of_turn|eos)> )
-    | (?P<control> {_ROLE}\w{{0,12}}(?=\W) | <{_BAR}{_NO_HEADER}[^\s<>|｜]{{1,40}}{_BAR}> | <(?:s|bos|pad)> )
+             | <(?:end_of_turn|eos)> )
+    | (?P<control> {_ROLE}\w{{0,12}}(?=\W) | <{_BAR}{_NO_HEADER}[^\s<>|｜]{{1,40}}{_BAR}> | <(?:bos|pad)> )
     """,  # noqa: RUF001 - as models write
     re.IGNORECASE | re.VERBOSE,
 )
 _BEGUN = re.compile(
     rf"""
-    (?: </?[\w:.-]{{0,48}} | <{_NAME}\s[^<>]{{0,80}} | <{_BAR}[^\s<>|｜]{{0,40}}{_BAR}? | ◁/?[\w:.-]{{0,48}}
-      | \[/?[A-Z_]{{0,24}} | {_ROLE}\w{{0,12}} | <\|channel\|>[^<]{{0,60}}(?:<\|?\w{{0,8}}\|?)? ) \Z
+    (?: </?[\w:.-]{{0,48}} | (?:</s>\s*)+(?:</?s?)?
+      | <{_NAME}\s[^<>]{{0,160}} | <{_BAR}[^\s<>|｜]{{0,40}}{_BAR}? | ◁/?[\w:.-]{{0,48}}
+      | <channel\|? | \[/?[A-Za-z_]{{0,24}}\]? | {_ROLE}\w{{0,12}}
+      | <\|channel\|>(?:[^<]|<\|constrain\|>){{0,80}}(?:<\|?\w{{0,9}}\|?)? ) \Z
     """,  # noqa: RUF001 - as models write
     re.VERBOSE,
 )
 """What may become a token when more of the reply arrives."""
-_CUT_OFF = re.compile(rf"(?:{_ROLE}\w{{0,12}}|<\|channel\|>[^<]{{0,60}})\Z")
-_CLOSE = re.compile(rf"</{_NAME}\s*>|◁/{_NAME}▷|\[/[A-Z_]+\]|<{_BAR}(?:/|end_?(?:of_?)?){_NAME}{_BAR}>", re.IGNORECASE)
+_CUT_OFF = re.compile(rf"(?:{_ROLE}\w{{0,12}}|<\|channel\|>.{{0,99}}|(?:</s>\s*)+)\Z", re.DOTALL)
+_CLOSE = re.compile(
+    rf"</{_NAME}\s*>|◁/{_NAME}▷|\[/[A-Z_]+\]|<{_BAR}(?:/|end_?(?:of_?)?){_NAME}{_BAR}>|<unused95>|<channel\|>",
+    re.IGNORECASE,
+)
 _CHANNEL_END = re.compile(r"<\|end\|>|<\|return\|>|(?=<\|channel\|>)")
-_FENCE, _LONGEST, _LIVE = "```", 200, 2
+_FENCE = re.compile(r"^[ >]*(?:```|~~~)", re.MULTILINE)
+_LONGEST, _LIVE = 200, 2
 
 
 @dataclass
@@ -96,7 +105,7 @@ class ThoughtFilter:
         self._close: re.Pattern[str] | None = None  # ends the thoughts that the buffer is in
         self._searched = 0  # characters of the buffer that have no such end
         self._literal = ""  # the opening tag in the middle of a line, which is text if nothing closes it
-        self._has_ended = False
+        self._has_ended = self._follows_thoughts = False
 
     def feed(self, chunk: str) -> str:
         """Add a chunk, and return the text that can be shown now."""
@@ -127,6 +136,9 @@ class ThoughtFilter:
             self._buffer = self._buffer[end:]
 
     def _accept(self, text: str) -> None:
+        if self._follows_thoughts:
+            text = text.lstrip() if self._text[-1:].isspace() else text
+            self._follows_thoughts = not text
         if not self._has_ended:
             self._text += text
 
@@ -142,13 +154,14 @@ class ThoughtFilter:
             self._accept(self._literal + self._buffer)
         self._buffer = self._buffer[end.end() :] if end else ""
         self._close, self._literal, self._searched = None, "", 0
+        self._follows_thoughts = True
         return True
 
     def _token(self) -> re.Match[str] | None:
         """The next token of the buffer that is not quoted as code."""
         for token in _TOKEN.finditer(self._buffer):
             before = self._text + self._buffer[: token.start()]
-            is_code = before.rpartition("\n")[2].count("`") % 2 or before.count(_FENCE) % 2
+            is_code = before.rpartition("\n")[2].count("`") % 2 or len(_FENCE.findall(before)) % 2
             if not is_code and not (token["open"] and before[-1:].isalnum()):
                 return token
         return None

@@ -438,7 +438,7 @@ def test_no_text_takes_long_to_read(unit: str) -> None:
         for read in (read_outline, clean_title):
             began = time.process_time()
             read(reply)
-            assert time.process_time() - began < 1
+            assert time.process_time() - began < 3
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,11 @@ from sot_graph.outline import read_outline
 from sot_graph.thoughts import HOLD, Habits, Hold, ThoughtFilter, closes_unopened, strip_thoughts
 
 GONE = [
+    "[think]a[/think]Text.",
+    "<unused94>thought\na<unused95>Text.",
+    "<|channel>thought\na<channel|>Text.",
+    "<|channel|>commentary to=x <|constrain|>json<|message|>{}<|call|><|channel|>final<|message|>Text.",
+    "Text.</s></s>",
     "<think>x y</think>Text.",
     "Okay, so.\n</think>\n\nText.",
     "<think>a</think><think>b</think>Text.",
@@ -42,6 +47,10 @@ GONE = [
     "<reflection>\na\n</reflection>\n\nText.",
 ]
 TEXTS = [
+    "An <s>old</s> new price.",
+    "[THINK]: https://example.org\n\nSee [THINK].",
+    "<thinking about it, I mean it>",
+    "~~~\n<think>code</think>\n~~~\nDone.",
     "Use <b>bold</b> and <thead> tags.",
     "The `<think>` element is used by some models.",
     "List<Thought> items = new List<Thought>();",
@@ -110,6 +119,10 @@ def test_any_other_text_comes_through_in_chunks_of_any_size(text: str, size: int
 @given(st.text(alphabet="<>/|[]think `\nab◁▷THINK"), st.integers(1, 9))
 def test_chunks_of_any_size_give_the_same_text(text: str, size: int) -> None:
     assert stream(text, size) == stream(text, 1000)
+
+
+def test_what_stood_between_paragraphs_leaves_one_gap() -> None:
+    assert strip_thoughts("One.\n\n<think>Hm.</think>\n\nTwo.") == "One.\n\nTwo."
 
 
 def test_a_long_reply_takes_linear_time() -> None:
