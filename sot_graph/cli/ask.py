@@ -3,6 +3,7 @@
 import asyncio
 import json
 import sys
+import warnings
 from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
@@ -170,6 +171,9 @@ async def _run_and_show(graph: Any, graph_input: Any, *, watch: bool, as_json: b
                 view.on_event(part)
                 if plain:
                     plain.on_event(part)
+    except OSError:  # of standard output: LangGraph 1.2 may have begun to write a checkpoint, and warns of it
+        warnings.filterwarnings("ignore", "coroutine '.*aput_writes' was never awaited", RuntimeWarning)
+        raise
     finally:  # also if the run is cancelled: the text so far stays on the terminal
         for each in (view, plain):
             if isinstance(each, AnswerView | PlainOutput):
