@@ -85,7 +85,7 @@ def create_sot_graph(  # noqa: PLR0913 - one option each, keyword-only
         route: Which questions are answered by an outline. `"auto"`: the outline's call may decline, which costs no call
             if an outline suits. `"always"`: all. Or your own: question in, True (outline) or False (direct) out.
         system_prompt: Your own, the same for every stage. Set length and style of the points here.
-        min_points: With fewer points in the outline, the question is answered directly.
+        min_points: With fewer points in the model's outline, the question is answered directly. Yours is written.
         max_points: No more points than this are written.
         headings: Whether each point's title stands above its text as a Markdown heading. For the default merge.
         lead: Whether the answer begins with an opening of one or two sentences, written while the outline is: the first

@@ -70,8 +70,8 @@ class Skeleton(Node):
         attempts: list[Attempt] = []
         if revision or (titles is None and (yield from self._suits(turn, config, attempts))):
             titles = yield from self._outline(turn, config, attempts, revision)
-        # Too few points are no outline: the question is answered directly.
-        outline = self._capped(titles or [])
+        # Too few points of the model's are no outline: the question is answered directly. The caller's are written.
+        outline = self._capped(titles or [], fewest=1 if turn.outline and not revision else self.min_points)
         if revision and not outline:
             logger.warning("The model returned no outline that follows the remark; the outline before it stays.")
             outline = revision["titles"]
@@ -122,10 +122,10 @@ class Skeleton(Node):
             self._bound = (model, None if is_refused else structured(model, Outline))
         return self._bound[1]
 
-    def _capped(self, titles: Sequence[str]) -> list[str]:
+    def _capped(self, titles: Sequence[str], *, fewest: int) -> list[str]:
         """The points to write; none if they are too few for an outline."""
         outline = clean_titles(titles[:OUTLINE_LIMIT])
         if len(outline) > self.max_points:
             count = f"{len(outline)}{' or more' if len(titles) > OUTLINE_LIMIT else ''}"
             logger.warning("The outline has %s points; the first %d are written (max_points).", count, self.max_points)
-        return outline[: self.max_points] if len(outline) >= self.min_points else []
+        return outline[: self.max_points] if len(outline) >= fewest else []

@@ -64,6 +64,24 @@ async def test_a_supplied_outline_saves_the_skeleton_call(server: FakeOpenAI, ru
     assert server.of_stage("skeleton") == []
 
 
+@pytest.mark.parametrize(
+    ("titles", "written"), [(["Only one"], ["Only one"]), (["One", "one"], ["One"]), (["One", "Two"], ["One", "Two"])]
+)
+async def test_a_callers_outline_is_written_even_if_it_has_few_titles(
+    server: FakeOpenAI, run: Run, titles: list[str], written: list[str]
+) -> None:
+    result = await run(create_sot_graph(server.model(), min_points=3), {"question": QUESTION, "outline": titles})
+    assert [point["title"] for point in result["points"]] == written
+    assert server.of_stage("skeleton") == server.of_stage("direct") == []
+
+
+@pytest.mark.parametrize("titles", [[""], ["  ", "\n"], ["---", "**"]])
+async def test_a_callers_outline_without_a_title_is_refused(server: FakeOpenAI, run: Run, titles: list[str]) -> None:
+    with pytest.raises(ValueError, match="no title with a letter"):
+        await run(create_sot_graph(server.model()), {"question": QUESTION, "outline": titles})
+    assert server.requests == []
+
+
 async def test_the_outline_is_cleaned_and_capped(
     server: FakeOpenAI, run: Run, caplog: pytest.LogCaptureFixture
 ) -> None:
