@@ -25,6 +25,8 @@ OUT_OF_QUOTA = "insufficient_quota"
 
 _UNREADABLE = (ValueError, TypeError, LookupError, AttributeError)
 """What clients raise over no choices, an error object with status 200, a web page."""
+_ABOUT_REPLY = re.compile(r"response|generation|chunk|choices|output|\w_error\b", re.IGNORECASE)
+"""What a bare ValueError says that is not one of the caller's own."""
 _INSIDE = ("response", "body", "details", "error", "Error", "ResponseMetadata")
 _MOST_SOURCES = 20
 _STATUS = ("status_code", "status", "code", "http_status", "HTTPStatusCode", "type", "Code")
@@ -68,9 +70,13 @@ def is_transient(error: BaseException) -> bool:
 def has_no_reply(error: BaseException) -> bool:
     """Whether a chat model's client failed to read a reply, which may be whole on a retry: 200 without an answer."""
     codes = [code for code in _values(error, _STATUS) if isinstance(code, str)]
-    is_parsed = isinstance(error, ValidationError)  # its text speaks of invalid values in any case
-    stays = not is_parsed and any(map(_STAYS.search, [*codes, str(error)[:100]]))
-    return isinstance(error, _UNREADABLE) and http_status(error) is None and not stays
+    if not isinstance(error, _UNREADABLE) or http_status(error) is not None:
+        return False
+    if isinstance(error, ValidationError):  # its text speaks of invalid values in any case
+        return True
+    is_message = type(error) is ValueError and isinstance((*error.args, "")[0], str)
+    about_reply = not is_message or _ABOUT_REPLY.search(str(error))
+    return bool(about_reply) and not any(map(_STAYS.search, [*codes, str(error)[:100]]))
 
 
 def http_status(error: BaseException) -> int | None:

@@ -143,6 +143,8 @@ def test_retry_after_is_found_wherever_a_client_puts_it(error: Exception) -> Non
         (ValueError("invalid_prompt: your request was flagged"), False),
         (TypeError("create() got an unexpected keyword argument 'stopp'"), False),
         (RuntimeError("a mistake"), False),
+        (ValueError("a mistake of the caller's"), False),
+        (ValueError("No generation chunks were returned"), True),
         (with_status(400), False),
     ],
     ids=str,
