@@ -14,7 +14,7 @@ from langchain_core.messages import BaseMessage
 from sot_graph import DemoChatModel, ExpansionError, SotInput, astream_answer, create_sot_graph, stream_answer
 from sot_graph.prompts import YOUR_POINT
 
-WARM_UP, WINDOW, WINDOWS = 16, 20, 3
+WARM_UP, WINDOW, WINDOWS = 12, 14, 3
 QUESTION: SotInput = {"question": "How do bees find their way home?"}
 
 

@@ -171,7 +171,7 @@ WHY = {"questions": [f"Why {subject}?" for subject in SUBJECTS]}
 
 
 async def test_sent_questions_are_answered_at_once_and_in_order(server: FakeOpenAI, run: Run) -> None:
-    server.script = lambda request: Reply(on_subjects(request).text, first_token=0.3)
+    server.script = lambda request: Reply(on_subjects(request).text, first_token=1.0)
     parent = sending(create_sot_graph(server.model()), lambda question: {"question": question})
     result = await run(parent, WHY)
     assert not {"points", "answer", "question", "outline", "attempts"} & set(result)
