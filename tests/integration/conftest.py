@@ -8,6 +8,7 @@ from langchain_core.runnables import Runnable, RunnableConfig
 
 from tests.fake_openai import FakeOpenAI, Host
 from tests.langsmith_sink import Sink, langsmith_sink
+from tests.script_server import ScriptServer, script_server
 
 THREAD: RunnableConfig = {"configurable": {"thread_id": "1"}}
 
@@ -28,6 +29,19 @@ def host() -> Iterator[Host]:
 def server(host: Host) -> FakeOpenAI:
     """A server that has not been asked anything yet."""
     return host.fresh()
+
+
+@pytest.fixture(scope="module")
+def http() -> Iterator[ScriptServer]:
+    with script_server() as server:
+        yield server
+
+
+@pytest.fixture
+def http_server(http: ScriptServer) -> ScriptServer:
+    """A server that sends raw bytes, and has received nothing yet."""
+    http.requests.clear()
+    return http
 
 
 @pytest.fixture

@@ -1,6 +1,6 @@
 """The clients that people have, over loopback: how replies end, which errors pass, who retries."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -9,23 +9,11 @@ from langgraph.types import RetryPolicy
 from sot_graph import ExpansionError, create_sot_graph
 from sot_graph.prompts import YOUR_POINT
 from tests.clients import CLIENTS, Client, chat_stream
-from tests.script_server import HttpRequest, Part, Script, ScriptServer, response, script_server
+from tests.script_server import HttpRequest, Part, Script, ScriptServer, response
 
 FAST = RetryPolicy(initial_interval=0.001, jitter=False)
 QUESTION: Any = {"question": "How can I sleep better?", "outline": ["Light", "Noise"]}
 TEXT = "About this there is something to say."
-
-
-@pytest.fixture(scope="module")
-def http() -> Iterator[ScriptServer]:
-    with script_server() as server:
-        yield server
-
-
-@pytest.fixture
-def http_server(http: ScriptServer) -> ScriptServer:
-    http.requests.clear()
-    return http
 
 
 WAYS = ["sync", "async", "sync stream", "async stream"]

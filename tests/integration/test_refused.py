@@ -1,7 +1,7 @@
 """Servers that refuse a part of our request: the schema of the outline, or the token counts of a stream."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -13,24 +13,12 @@ from langgraph.types import RetryPolicy
 from sot_graph import create_sot_graph
 from sot_graph.prompts import PLAIN_FORM
 from tests.clients import CLIENTS
-from tests.script_server import HttpRequest, Part, ScriptServer, response, script_server
+from tests.script_server import HttpRequest, Part, ScriptServer, response
 
 FAST = RetryPolicy(initial_interval=0.001, jitter=False)
 QUESTION: Any = {"question": "How can I sleep better?"}
 OPENAI, BEDROCK = CLIENTS["openai"], CLIENTS["bedrock"]
 LIST = "1. Light\n2. Noise"
-
-
-@pytest.fixture(scope="module")
-def http() -> Iterator[ScriptServer]:
-    with script_server() as server:
-        yield server
-
-
-@pytest.fixture
-def http_server(http: ScriptServer) -> ScriptServer:
-    http.requests.clear()
-    return http
 
 
 @pytest.fixture(params=["sync", "async"])
