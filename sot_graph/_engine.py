@@ -128,6 +128,22 @@ def untraced(function: Callable[[Any], Any]) -> Runnable[Any, Any]:
     return RunnableCallable(function, trace=False, name=function.__name__)
 
 
+# Replaced by: the base URL and the key as public attributes of a client's resources, such as `client.chat.completions`.
+def same_server(client: Any, other: Any) -> bool:
+    """Whether two clients of a provider send to the same server, with the same key."""
+    roots = [getattr(each, "_client", each) for each in (client, other)]
+    settings = [(str(getattr(each, "base_url", "")), getattr(each, "api_key", None)) for each in roots]
+    return type(client) is type(other) and settings[0] == settings[1]
+
+
+# Replaced by: an argument of `model_copy` that runs the validators.
+def with_private_values(made: BaseChatModel, original: BaseChatModel) -> BaseChatModel:
+    """A model that was made anew, with the private attributes of the original."""
+    if original.__pydantic_private__:
+        object.__setattr__(made, "__pydantic_private__", dict(original.__pydantic_private__))
+    return made
+
+
 # Replaced by: no warning of langchain-openai when a call with a schema is streamed.
 def warns_when_schema_is_streamed(model: BaseChatModel) -> bool:
     """Whether the calls of a chat model with a schema must not be streamed."""

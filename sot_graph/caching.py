@@ -7,6 +7,7 @@ import logging
 import re
 from collections.abc import Mapping
 from dataclasses import replace
+from types import CodeType
 from typing import Any
 from uuid import uuid4
 
@@ -66,11 +67,18 @@ def stable_name(value: object) -> str | None:
     if isinstance(value, RunnableLambda):
         value = value.func if hasattr(value, "func") else value.afunc
     if inspect.isfunction(value):
-        name, code = f"{value.__module__}.{value.__qualname__}", value.__code__
-        texts = [each for each in code.co_consts if isinstance(each, str | int | float)]
+        name = f"{value.__module__}.{value.__qualname__}"
+        text = f"{name} {_code_of(value.__code__)} {value.__defaults__!r} {value.__kwdefaults__!r}"
         # A lambda, or a function within another one, may hold different values under the same name.
-        return None if "<" in name else f"{name} {code.co_code.hex()} {texts}"
+        return None if "<" in name or _UNSTABLE.search(text) else text
     if isinstance(value, BaseMessage):
         return repr(value.content)
     text = dumps(value) if isinstance(value, Runnable) else repr(value)
     return None if _UNSTABLE.search(text) else text
+
+
+def _code_of(code: CodeType) -> str:
+    """What a function does, as far as its own code tells, without its place in a file."""
+    values = (sorted(each, key=repr) if isinstance(each, frozenset) else each for each in code.co_consts)
+    constants = [_code_of(each) if isinstance(each, CodeType) else repr(each) for each in values]
+    return f"{code.co_code.hex()} {code.co_names} {constants}"

@@ -27,7 +27,7 @@ ROLES: dict[type[BaseMessage], set[str]] = {
     ToolMessage: {"tool", "function"},
 }
 THOUGHTS = {"thinking", "redacted_thinking", "reasoning", "reasoning_content"}
-CALL, RESULT = re.compile("tool|function"), re.compile("(tool|call).*_(result|output)")
+CALL, RESULT = re.compile("tool|function|_call$|executable"), re.compile("(tool|call|execution).*_(result|output)")
 """The types of blocks: thoughts, tool calls, and their results."""
 
 

@@ -24,7 +24,7 @@ DEFAULT_RETRIES = 2
 """Of a client that does not say how often it retries."""
 _UNKNOWN_PARAMETER = re.compile(
     r"stream.?options|include.?usage|(?:unknown|unrecogni[sz]ed|unexpected|unsupported|additional|extra) .{0,30}"
-    r"(?:param|arg|field|prop|input|key)|not (?:permitted|allowed)",
+    r"(?:param|arg|field|prop|input|key)|not (?:permitted|allowed)|unsupported|^Error code: 4\d\d\s*$",
     re.IGNORECASE,
 )
 
@@ -187,7 +187,10 @@ def _remade(model: BaseChatModel, changes: dict[str, Any]) -> BaseChatModel:
     except Exception:  # noqa: BLE001 - a class of the caller's own may take other arguments
         return model.model_copy()
     remade.model_fields_set.intersection_update(model.model_fields_set | changes.keys())
-    return remade
+    is_same = all(vars(remade)[name] == value for name, value in kept.items())
+    if not is_same or not all(_engine.same_server(values[name], vars(remade)[name]) for name in clients):
+        return model.model_copy()  # made in another way, or with clients of the caller's own: it keeps its retries
+    return _engine.with_private_values(remade, model)
 
 
 def _walk(model: object) -> Iterator[Any]:

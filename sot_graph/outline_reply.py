@@ -12,13 +12,17 @@ from pydantic import BaseModel, Field, ValidationError
 from sot_graph._engine import reply_in
 from sot_graph.errors import ReplyError
 from sot_graph.outline import read_outline
-from sot_graph.replies import ValueReply, end_of
+from sot_graph.replies import ValueReply, end_of, reason_of
 from sot_graph.retry import has_no_reply, http_status, is_transient, words_of
 
 _ABOUT_THE_FORM = re.compile(
-    r"schema|json|grammar|sampler|structured|response_format|guided|tool|function", re.IGNORECASE
+    r"schema|json.?(?:mode|object)|grammar|sampler|structured|response_format|guided", re.IGNORECASE
 )
 """Words of a server that fails over structured output, and would fail again."""
+
+
+_LASTING = frozenset({None, 400, 404, 405, 415, 422, 500, 501})
+"""Statuses of a server that will refuse a schema again; others may be those of a passing fault."""
 
 
 class Outline(BaseModel):
@@ -60,6 +64,12 @@ class OutlineReply(ValueReply):
 class StructuredReply(OutlineReply):
     """Reads the reply of a model that is bound to the schema."""
 
+    def reply(self) -> Outlined:
+        """As for any outline; if the model made a malformed call, it is asked again without the schema."""
+        if isinstance(self.value, AIMessage) and "malformed" in reason_of(self.value):
+            return Outlined(None, self.value)
+        return super().reply()
+
     def recover(self, error: Exception, reply: AIMessage | None) -> Outlined | None:
         """The outline of a reply that was paid for, or a sign that the provider has no structured output."""
         message = reply or reply_in(error)
@@ -67,7 +77,8 @@ class StructuredReply(OutlineReply):
             return None
         if message is not None:  # cut off by its length, or not the JSON that was asked for
             return Outlined(read_outline(_text_of(message)), message)
-        return Outlined(None, None, not has_no_reply(error)) if _may_refuse_schema(error) else None
+        is_lasting = http_status(error) in _LASTING and not has_no_reply(error)
+        return Outlined(None, None, is_lasting) if _may_refuse_schema(error) else None
 
 
 def _titles(result: Any) -> list[str]:
@@ -93,6 +104,8 @@ def _may_refuse_schema(error: Exception) -> bool:
     """Whether the call may succeed without a schema: servers refuse one in all words, and a bad request fails again."""
     status = http_status(error)
     if status is not None and status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-        return status == HTTPStatus.NOT_IMPLEMENTED or bool(_ABOUT_THE_FORM.search(words_of(error)))
+        said = words_of(error)
+        is_about_it = status == HTTPStatus.INTERNAL_SERVER_ERROR and _ABOUT_THE_FORM.search(said) and "<" not in said
+        return status == HTTPStatus.NOT_IMPLEMENTED or bool(is_about_it)
     others = {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.TOO_MANY_REQUESTS}
     return status not in others and not is_transient(error)

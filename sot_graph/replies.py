@@ -1,7 +1,7 @@
 """Readers of replies: a text that is whole, truncated or refused, or any other value."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal, cast
 
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, BaseMessageChunk
@@ -19,13 +19,28 @@ END_KEYS = ("finish_reason", "stop_reason", "stopReason", "done_reason", "status
 """Where providers say why a reply ended."""
 # Only a known good end is good. Providers have many words for the others, and new ones each year.
 _WHOLE = frozenset(
-    {"stop", "eos", "eos_token", "endoftext", "end", "end_turn", "end_of_turn", "stop_sequence", "stop_token", "done"}
+    {
+        "stop",
+        "eos",
+        "eos_token",
+        "endoftext",
+        "end",
+        "end_turn",
+        "end_of_turn",
+        "stop_sequence",
+        "stop_token",
+        "done",
+        "ok",
+    }
     | {"tool_calls", "tool_call", "tool_use", "function_call", "completed", "complete", "finish", "finished", "success"}
+    | {"eot_id", "end_of_text", "end_of_sequence", "stop_string", "eos_id", "im_end", "normal", "ok"}
 )
 _REFUSED = re.compile(
     r"filter|safety|refus|guardrail|recitation|prohibit|block|spii|sensitive|moderat|policy|violat|toxic|unsafe"
 )
-_TRUNCATED = re.compile(r"length|tokens?$|context|incomplete|(?<!rate_)limit")
+_TRUNCATED = re.compile(
+    r"length|max.{0,20}tokens|token.?limit|context.{0,8}(?:window|limit|exceed)|time.?limit|incomplete|too.?long"
+)
 
 
 class ValueReply:
@@ -67,7 +82,7 @@ class ModelReply(ValueReply):
         """Add a chunk, or the whole reply; returns its text."""
         text = storable(chunk.text)[: REPLY_LIMIT - self._length]
         self.chunks.append(chunk)
-        self._end = _reason(chunk) or self._end  # of the last chunk, because merging joins the reasons of all
+        self._end = reason_of(chunk) or self._end  # of the last chunk, because merging joins the reasons of all
         self._count += 1
         self._length += len(text)
         self.is_full = max(self._count, self._length) >= REPLY_LIMIT
@@ -121,7 +136,7 @@ def checked(chunks: Sequence[BaseMessage], end: str) -> AIMessage:
 
 def end_of(message: BaseMessage) -> Literal["whole", "refused", "truncated", "broken"]:
     """How a reply ended."""
-    end = _reason(message)
+    end = reason_of(message)
     if not end or end in _WHOLE:
         return "whole"
     return "refused" if _REFUSED.search(end) else "truncated" if _TRUNCATED.search(end) else "broken"
@@ -137,12 +152,14 @@ def _merged(chunks: Sequence[BaseMessage]) -> BaseMessage:
     return add_ai_message_chunks(first, *rest) if rest else first
 
 
-def _reason(message: BaseMessage) -> str:
+def reason_of(message: BaseMessage) -> str:
     """Why the reply ended, in lower case; `""` if the provider does not say."""
     metadata: dict[str, Any] = message.response_metadata
-    blocked = (metadata.get("prompt_feedback") or {}).get("block_reason")  # Gemini's, without any candidate
-    values = [(metadata.get("incomplete_details") or {}).get("reason"), *map(metadata.get, END_KEYS)]
-    reasons = (getattr(each, "name", each) for each in values)  # some are an enum
-    reason = "blocked" if blocked else next((each for each in reasons if each and isinstance(each, str)), "")
+    details = {key: value for key, value in metadata.items() if isinstance(value, Mapping)}
+    blocked = details.get("prompt_feedback", {}).get("block_reason")  # Gemini's, without any candidate
+    values = [details.get("incomplete_details", {}).get("reason"), *map(metadata.get, END_KEYS)]
+    reasons = [getattr(each, "name", each) for each in values]  # some are an enum
+    known = (each for each in reasons if isinstance(each, str) and each.lower() not in {"", "none", "null"})
+    reason = "blocked" if blocked else next(known, "")
     # Some servers send it twice, and a client that merges chunks joins both: "stopstop".
     return re.sub(r"^(.+?)\1+$", r"\1", reason.lower().removeprefix("finish_reason_"))

@@ -4,6 +4,7 @@ Each client has errors of its own, so they are read by what they carry: a status
 in its response or in the JSON body. A closed list of classes would miss the next client.
 """
 
+import errno
 import random
 import re
 import time
@@ -27,13 +28,15 @@ _UNREADABLE = (ValueError, TypeError, LookupError, AttributeError)
 """What clients raise over no choices, an error object with status 200, a web page."""
 _ABOUT_REPLY = re.compile(r"response|generation|chunk|choices|output|\w_error\b", re.IGNORECASE)
 """What a bare ValueError says that is not one of the caller's own."""
+_LOST = frozenset({errno.ECONNRESET, errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EPIPE, errno.ENETDOWN})
 _INSIDE = ("response", "body", "details", "error", "Error", "ResponseMetadata")
 _MOST_SOURCES = 20
 _STATUS = ("status_code", "status", "code", "http_status", "HTTPStatusCode", "type", "Code")
 _HEADERS = ("headers", "HTTPHeaders")
 _MAY_PASS = re.compile(
     r"time.?out|timed.?out|deadline|connect|network|transport|protocol|peer|unavailable|overload|capacity|busy|throttl"
-    r"|rate.?limit|too.?many|exhausted|aborted|not.?ready|incomplete.?read|payload|internal|server.?error",
+    r"|rate.?limit|too.?many|exhausted|aborted|not.?ready|incomplete.?read|payload|internal|server.?error|api_error"
+    r"|stream(?:ing)?.?error|chunked|decoding|model.?error|data.?loss",
     re.IGNORECASE,
 )
 """Words of codes and of the names of exceptions."""
@@ -61,10 +64,21 @@ def is_transient(error: BaseException) -> bool:
         return bool(retryable) or (status is not None and may_pass)  # Bedrock throttles with a 400, too
     if may_pass or isinstance(error, ConnectionError | TimeoutError | JSONDecodeError):
         return True
-    names = [cls.__name__ for each in (error, error.__cause__) for cls in type(each).__mro__]
+    if any(isinstance(each, OSError) and each.errno in _LOST for each in _causes(error)):
+        return True
+    names = [cls.__name__ for each in _causes(error) for cls in type(each).__mro__]
     # "APIError" itself is what OpenAI-like clients raise over an error event in a stream.
     is_event = type(error).__name__ == "APIError" and not any(map(_STAYS.search, codes))
     return is_event or any(map(_MAY_PASS.search, names))
+
+
+def _causes(error: BaseException) -> list[BaseException]:
+    """The error, and what caused it."""
+    chain: list[BaseException] = [error]
+    for each in chain:  # it grows
+        inside = (each.__cause__, getattr(each, "reason", None))
+        chain += [cause for cause in inside if isinstance(cause, BaseException) and len(chain) < _MOST_SOURCES]
+    return chain
 
 
 def has_no_reply(error: BaseException) -> bool:
@@ -99,9 +113,9 @@ def retry_after(error: BaseException) -> float | None:
     """Seconds that a server asks to wait (`Retry-After`: a number of seconds, or a date), if it does."""
     for headers in _values(error, _HEADERS):
         try:
-            milliseconds = headers.get("retry-after-ms")
+            milliseconds = str(headers.get("retry-after-ms") or "")
             value = headers.get("retry-after") or headers.get("Retry-After")
-            if milliseconds:
+            if milliseconds.replace(".", "", 1).isdigit():
                 seconds = float(milliseconds) / 1000
             elif value[:1].isalpha():
                 seconds = parsedate_to_datetime(value).timestamp() - time.time()

@@ -11,13 +11,13 @@ from dataclasses import dataclass
 HOLD, PAUSE = 0.25, 0.009
 """Seconds for which a reply that arrives in one burst is held back, and seconds between two chunks that end a burst."""
 
-_WORD = r"(?:think|thought|reasoning|reflection|scratch_?pad|analysis|monologue|rationale|deliberat)"
+_WORD = r"(?:think|thought|reasoning|reflection|scratch_?pad|analysis|monologue)"
 _NAME = rf"[\w:.-]{{0,24}}{_WORD}[\w:.-]{{0,24}}"
-_SQUARE = r"(?-i:[A-Z_]*(?:THINK|THOUGHT|REASON)[A-Z_]*|think|thinking|thought|reasoning)"
+_SQUARE = r"(?-i:[A-Z_]*(?:THINK|THOUGHT|REASON)[A-Z_]*|think|thinking)"
 _ATTRIBUTE = r"""\s+[\w:-]+\s*=\s*(?:"[^"<>]{0,60}"|'[^'<>]{0,60}'|[^\s<>]{1,60})"""
 _BAR = "[|｜]"  # noqa: RUF001 - as models write
 _ROLE = rf"<{_BAR}(?:im_start|start|start_header_id|turn){_BAR}>"
-_NO_HEADER = r"(?!channel|im_start|start\b|start_header|turn)"
+_NO_HEADER = r"(?!channel|constrain|message|im_start|start\b|start_header|turn)"
 _TOKEN = re.compile(
     rf"""
       (?P<close> </{_NAME}\s*> | ◁/{_NAME}▷ | \[/{_SQUARE}\](?=[^:(\[]) | <unused95> | <channel\|>
@@ -28,12 +28,13 @@ _TOKEN = re.compile(
     | (?P<end> <{_BAR}(?:im_end|end|eo[tsm](?:_id)?|return|call|end_?of_?text|end▁of▁sentence){_BAR}>
              | <(?:end_of_turn|eos)> )
     | (?P<control> {_ROLE}\w{{0,12}}(?=\W) | <{_BAR}{_NO_HEADER}[^\s<>|｜]{{1,40}}{_BAR}> | <(?:bos|pad)> )
+    | (?P<wrapper> </?(?:final_?)?(?:answer|response|solution)> )
     """,  # noqa: RUF001 - as models write
     re.IGNORECASE | re.VERBOSE,
 )
 _BEGUN = re.compile(
     rf"""
-    (?: </?[\w:.-]{{0,48}} | (?:</s>\s*)+(?:</?s?)?
+    (?: </?[\w:.-]{{0,48}} | </{_NAME}\s{{0,3}} | (?:</s>\s*)+(?:</?s?)?
       | <{_NAME}\s[^<>]{{0,160}} | <{_BAR}[^\s<>|｜]{{0,40}}{_BAR}? | ◁/?[\w:.-]{{0,48}}
       | <channel\|? | \[/?[A-Za-z_]{{0,24}}\]? | {_ROLE}\w{{0,12}}
       | <\|channel\|>(?:[^<]|<\|constrain\|>){{0,80}}(?:<\|?\w{{0,9}}\|?)? ) \Z
@@ -161,6 +162,8 @@ class ThoughtFilter:
         """The next token of the buffer that is not quoted as code."""
         for token in _TOKEN.finditer(self._buffer):
             before = self._text + self._buffer[: token.start()]
+            if token["wrapper"] and not self.is_known:  # only after thoughts, where models use it for the rest
+                continue
             is_code = before.rpartition("\n")[2].count("`") % 2 or len(_FENCE.findall(before)) % 2
             if not is_code and not (token["open"] and before[-1:].isalnum()):
                 return token
@@ -168,6 +171,8 @@ class ThoughtFilter:
 
     def _apply(self, token: re.Match[str]) -> None:
         channel = (token["channel"] or "").strip()
+        if token["close"] and self.is_known and self._text.strip():
+            return  # one more than was opened, after the text
         if token["close"]:
             self.closes_unopened = self.closes_unopened or not self.is_known
             self._restart()

@@ -23,7 +23,7 @@ from langgraph.graph import END, START, StateGraph
 from langgraph.graph.message import push_message
 from langgraph.types import Command, Send, interrupt
 from openai import LengthFinishReasonError, NotFoundError
-from pydantic import BaseModel
+from pydantic import BaseModel, PrivateAttr
 from typing_extensions import TypedDict
 
 from sot_graph import _engine
@@ -308,6 +308,29 @@ async def test_untraced() -> None:
     assert "choose" not in started.names, "RunnableCallable(trace=False) makes a run in the trace"
     drawn = graph.get_graph()
     assert {(edge.source, edge.target) for edge in drawn.edges} >= {("__start__", "node"), ("__start__", "__end__")}
+
+
+def test_same_server(server: FakeOpenAI) -> None:
+    """`_client` of a resource, its `base_url` and `api_key`."""
+    model = server.model()
+    other = ChatOpenAI(model="m", base_url="http://127.0.0.1:9/v1", api_key=model.openai_api_key)
+    assert _engine.same_server(model.client, server.model().client)
+    assert not _engine.same_server(model.client, other.client), "a resource no longer has its client as _client"
+    assert not _engine.same_server(model.root_client, other.root_client)
+    assert not _engine.same_server(model.client, model.root_client)
+
+
+def test_with_private_values() -> None:
+    """`__pydantic_private__`, which a model has if its class has private attributes."""
+
+    class Private(FakeListChatModel):
+        _tenant: str = PrivateAttr(default="")
+
+    original, made = Private(responses=[]), Private(responses=[])
+    original._tenant = "acme"  # noqa: SLF001 - as its own code would
+    assert _engine.with_private_values(made, original) is made
+    tenant = made._tenant  # noqa: SLF001 - as its own code would
+    assert tenant == "acme", "pydantic no longer has private attributes in __pydantic_private__"
 
 
 class Shape(BaseModel):

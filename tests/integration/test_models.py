@@ -17,7 +17,8 @@ from langchain_core.prompts import ChatPromptTemplate
 from langchain_core.runnables import ConfigurableField, Runnable, RunnableConfig, RunnableLambda, RunnablePassthrough
 from langchain_openai import ChatOpenAI
 from langgraph.types import RetryPolicy
-from pydantic import SecretStr
+from openai import AsyncOpenAI, OpenAI
+from pydantic import PrivateAttr, SecretStr
 
 from sot_graph import ExpansionError, SkeletonOfThoughtMiddleware, SotInput, astream_answer, create_sot_graph
 from sot_graph import stream_answer as stream_answer_sync
@@ -649,3 +650,35 @@ def test_a_blank_name_is_a_value_error(server: FakeOpenAI, option: str, name: st
     options = {"model": chat(server), option: name}
     with pytest.raises(ValueError, match=f"{option} is blank"):
         create_sot_graph(options.pop("model"), **options)  # type: ignore[arg-type]
+
+
+class Gateway(ChatOpenAI):
+    """A model of the caller's own, which its fields alone do not make."""
+
+    _tenant: str = PrivateAttr(default="")
+
+    def __init__(self, *, gateway: str = "http://127.0.0.1:9/v1", **options: Any) -> None:
+        super().__init__(base_url=gateway, **options)
+
+    def _get_request_payload(self, *args: Any, **options: Any) -> dict[str, Any]:
+        return {**super()._get_request_payload(*args, **options), "user": self._tenant}
+
+
+async def test_a_model_that_its_fields_do_not_make_stays_what_it_is(server: FakeOpenAI, run: Run) -> None:
+    model = Gateway(gateway=server.url, model="fake", api_key=SecretStr("sk-test-key"))
+    model._tenant = "acme"  # noqa: SLF001 - as its own code would
+    await run(create_sot_graph(model), QUESTION)
+    assert {request.body["user"] for request in server.requests} == {"acme"}
+    assert len(server.requests) == 5
+
+
+async def test_a_client_of_the_callers_own_is_used(server: FakeOpenAI, run: Run) -> None:
+    own = OpenAI(base_url=server.url, api_key="sk-own-key")
+    async_own = AsyncOpenAI(base_url=server.url, api_key="sk-own-key")
+    clients: dict[str, Any] = {"root_client": own, "client": own.chat.completions}
+    clients |= {"root_async_client": async_own, "async_client": async_own.chat.completions}
+    model = ChatOpenAI(model="fake", base_url="http://127.0.0.1:9/v1", api_key=SecretStr("sk-other"), **clients)
+    await run(create_sot_graph(model), QUESTION)
+    assert {request.headers["authorization"] for request in server.requests} == {"Bearer sk-own-key"}
+    own.close()
+    await async_own.close()

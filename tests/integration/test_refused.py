@@ -98,6 +98,23 @@ async def test_a_refused_schema_is_not_sent_again_by_the_same_graph(
     assert has_schema(outlines(http_server)[4]), "another graph asks for itself"
 
 
+PASSING = {
+    "a web page": response("<html><script>(function(){})</script>json schema</html>", 502, content_type="text/html"),
+    "another function": response(error("no healthy upstream for function 3f2a"), 503),
+    "an inner error": response(error("Internal error in function worker_pool"), 500),
+}
+
+
+@pytest.mark.parametrize("kind", PASSING)
+async def test_a_passing_fault_is_no_refusal_of_the_schema(http_server: ScriptServer, answer: Any, kind: str) -> None:
+    left = [PASSING[kind]]
+    http_server.script = lambda request: left.pop() if left else well(request)
+    graph = create_sot_graph(OPENAI.make(http_server.url), retry_policy=FAST)
+    for _ in range(2):
+        await answer(graph)
+    assert [has_schema(request) for request in outlines(http_server)] == [True] * 3
+
+
 async def test_bedrocks_validation_exception(http_server: ScriptServer, answer: Any) -> None:
     refusal = response({"message": "This model doesn't support tool use."}, 400, x_amzn_errortype="ValidationException")
     http_server.script = refusing(refusal, BEDROCK)

@@ -10,6 +10,10 @@ from sot_graph.outline import read_outline
 from sot_graph.thoughts import HOLD, Habits, Hold, ThoughtFilter, closes_unopened, strip_thoughts
 
 GONE = [
+    "<think>a</think>Text.</think>",
+    "<think>a</think><answer>Text.</answer>",
+    "<|channel|>final <|constrain|>text<|message|>Text.",
+    "a</think >Text.",
     "[think]a[/think]Text.",
     "<unused94>thought\na<unused95>Text.",
     "<|channel>thought\na<channel|>Text.",
@@ -47,6 +51,9 @@ GONE = [
     "<reflection>\na\n</reflection>\n\nText.",
 ]
 TEXTS = [
+    "[thought] experiments are useful here.",
+    "<rationale> elements hold notes in this XML.",
+    "<answer>42</answer>",
     "An <s>old</s> new price.",
     "[THINK]: https://example.org\n\nSee [THINK].",
     "<thinking about it, I mean it>",
