@@ -138,9 +138,11 @@ def same_server(client: Any, other: Any) -> bool:
 
 # Replaced by: an argument of `model_copy` that runs the validators.
 def with_private_values(made: BaseChatModel, original: BaseChatModel) -> BaseChatModel:
-    """A model that was made anew, with the private attributes of the original."""
-    if original.__pydantic_private__:
-        object.__setattr__(made, "__pydantic_private__", dict(original.__pydantic_private__))
+    """A model that was made anew, with the plain values of the original's private attributes; objects are its own."""
+    values = original.__pydantic_private__ or {}
+    plain = {name: value for name, value in values.items() if isinstance(value, str | int | float | bytes | tuple)}
+    if plain:
+        object.__setattr__(made, "__pydantic_private__", {**(made.__pydantic_private__ or {}), **plain})
     return made
 
 

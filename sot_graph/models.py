@@ -187,7 +187,7 @@ def _remade(model: BaseChatModel, changes: dict[str, Any]) -> BaseChatModel:
     except Exception:  # noqa: BLE001 - a class of the caller's own may take other arguments
         return model.model_copy()
     remade.model_fields_set.intersection_update(model.model_fields_set | changes.keys())
-    is_same = all(vars(remade)[name] == value for name, value in kept.items())
+    is_same = all(value is None or vars(remade)[name] == value for name, value in kept.items())
     if not is_same or not all(_engine.same_server(values[name], vars(remade)[name]) for name in clients):
         return model.model_copy()  # made in another way, or with clients of the caller's own: it keeps its retries
     return _engine.with_private_values(remade, model)

@@ -21,6 +21,7 @@ from sot_graph.outline_reply import Outline, Outlined, OutlineReply, StructuredR
 from sot_graph.prompts import PLAIN_FORM, outline_instruction, revision_instruction
 from sot_graph.redaction import secrets_of
 from sot_graph.replies import ValueReply
+from sot_graph.run import run_of
 from sot_graph.state import Revision, SotState
 from sot_graph.streaming import OutlineEvent, emit
 from sot_graph.thoughts import Habits, closes_unopened
@@ -70,8 +71,9 @@ class Skeleton(Node):
         attempts: list[Attempt] = []
         if revision or (titles is None and (yield from self._suits(turn, config, attempts))):
             titles = yield from self._outline(turn, config, attempts, revision)
-        # Too few points of the model's are no outline: the question is answered directly. The caller's are written.
-        outline = self._capped(titles or [], fewest=1 if turn.outline and not revision else self.min_points)
+        # Too few points of a model, also of an agent's, are no outline: the question is answered directly.
+        is_callers = turn.outline and not revision and run_of(config).message_config is None
+        outline = self._capped(titles or [], fewest=1 if is_callers else self.min_points)
         if revision and not outline:
             logger.warning("The model returned no outline that follows the remark; the outline before it stays.")
             outline = revision["titles"]
