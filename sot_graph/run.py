@@ -154,18 +154,18 @@ class TextWriter:
         self,
         index: int,
         config: RunnableConfig,
+        habits: Habits,  # of the model that writes it
         *,
         echo: Callable[[str, bool], int | None] | None = None,  # finds an echo of the title; see `ReplyText`
         heading: str = "",  # stands above the text
         is_answer: bool = True,  # whether it is streamed; false if a merge of the caller's makes the answer
         events: bool = False,  # whether the model's chunks are sent as `TokenEvent`s
-        habits: Habits | None = None,  # of the model that writes it
     ) -> None:
         run = run_of(config)
         self._index, self._config, self._echo, self._heading = index, config, echo, heading
         self._answer = run.answer if is_answer and run.is_streamed(config) else None
         self._events = events and run.events
-        self._habits = habits or Habits()
+        self._habits = habits
         self._attempt = 0
         self._reply, self._thoughts, self._hold = ReplyText(), ThoughtFilter(), Hold(self._habits)
         self._held: list[str] = []  # chunks that may be thoughts
@@ -178,10 +178,9 @@ class TextWriter:
 
     def start(self) -> None:
         """Start an attempt; its text continues what subscribers have received."""
-        self._attempt += 1
-        self._release()
-        self._thoughts, self._hold = ThoughtFilter(), Hold(self._habits)
         self.drop()
+        self._attempt += 1
+        self._thoughts, self._hold = ThoughtFilter(), Hold(self._habits)
 
     def write(self, chunk: str) -> None:
         """Add a chunk of the model's reply."""

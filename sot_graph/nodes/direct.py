@@ -19,7 +19,7 @@ class Direct(Node):
         opening = state.get("opening") or ""
         run_of(config).answer.put(OPENING, opening, config, ends=True)
         messages = self.messages(state["messages"])
-        writer = TextWriter(INDEX, config, habits=self.habits)
+        writer = TextWriter(INDEX, config, self.habits)
         call = self.call(
             "direct",
             "answer",

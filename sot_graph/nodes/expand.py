@@ -69,9 +69,7 @@ class Expand(Node):
         run, index, title = run_of(config), task["index"], task["title"]
         echo = partial(echo_length, index, title)
         above = heading(title) if self.headings else ""
-        writer = TextWriter(
-            index, config, echo=echo, heading=above, is_answer=self.is_answer, events=True, habits=self.habits
-        )
+        writer = TextWriter(index, config, self.habits, echo=echo, heading=above, is_answer=self.is_answer, events=True)
         call = self._call(task, config, writer)
         point = Point(index=index, title=title, text="", status="written", error=None)
         try:

@@ -23,7 +23,7 @@ class Lead(Node):
 
     def steps(self, state: SotState, config: RunnableConfig) -> Steps:
         """Write the opening; if it fails, the answer has what subscribers have received of it."""
-        writer = TextWriter(OPENING, config, habits=self.habits)
+        writer = TextWriter(OPENING, config, self.habits)
         if state.get("outline"):
             writer.end()
             return {"opening": "", "opening_attempts": []}

@@ -128,3 +128,15 @@ async def test_a_thinking_models_name_is_enough(server: FakeOpenAI, read: Any) -
     model = server.model().model_copy(update={"model_name": "Qwen/Qwen3-4B-Thinking-2507"})
     parts, _result = await read(create_sot_graph(model, retry_policy=FAST), streamed=True)
     assert "secret" not in str(parts)
+
+
+async def test_the_tokens_of_a_failed_attempt_are_that_attempts(server: FakeOpenAI, read: Any) -> None:
+    """Also if they arrived in one burst, and were held back until the connection was lost."""
+    first = TITLES[0]
+    server.script = lambda request: (
+        Reply("One two three", drop_after=2) if (request.title, request.attempt) == (first, 1) else usual(request)
+    )
+    parts, _result = await read(create_sot_graph(server.model(), retry_policy=FAST), streamed=True)
+    tokens = [event for mode, event in parts if mode == "custom" and event["type"] == "token" and event["index"] == 1]
+    assert [event["text"] for event in tokens if event["attempt"] == 1] == ["One", " two"]
+    assert {event["attempt"] for event in tokens} == {1, 2}
