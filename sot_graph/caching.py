@@ -72,7 +72,7 @@ def stable_name(value: object) -> str | None:
         # A lambda, or a function within another one, may hold different values under the same name.
         return None if "<" in name or _UNSTABLE.search(text) else text
     if isinstance(value, BaseMessage):
-        return repr(value.content)
+        return digest(value)
     text = dumps(value) if isinstance(value, Runnable) else repr(value)
     return None if _UNSTABLE.search(text) else text
 

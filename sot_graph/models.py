@@ -113,7 +113,7 @@ def habits_of(model: object) -> Habits:
 
     A server of the caller's own may send thoughts as they are, if nobody has told it to parse them.
     """
-    settings = [vars(each) for each in _walk(model) if isinstance(each, BaseChatModel)]
+    settings = [*map(vars, _chat_models(model))]
     own = [each for each in settings if "openai.com" not in (each.get("openai_api_base") or "openai.com")]
     thinks = any(_THINKING_MODEL.search(str(each.get("model_name"))) for each in own)
     return Habits(bool(own), True if thinks else None)
@@ -136,7 +136,7 @@ def callbacks_of(model: object) -> Iterator[BaseCallbackHandler]:
 
 def client_retries(model: Model, error: Exception) -> int:
     """How often the client of a prepared model has repeated the request of a failed call by itself."""
-    settings = [vars(each) for each in _walk(model) if isinstance(each, BaseChatModel)]
+    settings = map(vars, _chat_models(model))
     limits = (each["max_retries"] for each in settings if "max_retries" in each)
     limit = max((DEFAULT_RETRIES if each is None else each for each in limits), default=0)
     return limit and retries_in(error, limit)
@@ -144,7 +144,7 @@ def client_retries(model: Model, error: Exception) -> int:
 
 def asks_for_counts(model: Model) -> list[Any]:
     """The chat models of a Runnable that ask for token counts in a stream, which some servers refuse."""
-    return [each for each in _walk(model) if isinstance(each, BaseChatModel) and getattr(each, "stream_usage", False)]
+    return [each for each in _chat_models(model) if getattr(each, "stream_usage", False)]
 
 
 def refuses_counts(error: Exception) -> bool:
@@ -171,16 +171,14 @@ def _remade(model: BaseChatModel, changes: dict[str, Any]) -> BaseChatModel:
     fields = type(model).model_fields
     values = {name: value for name, value in vars(model).items() if name in fields}
     clients = {name for name in values if fields[name].exclude and name.endswith("client") and "http" not in name}
-    is_callers = any(type(values[name]).__module__.startswith("botocore") for name in clients)
-    if "max_retries" not in changes:
-        return model.model_copy(update=changes)
-    if not clients:
+    if any(type(values[name]).__module__.startswith("botocore") for name in clients):
+        return model.model_copy()  # it may have been given with the model, with a session of the caller's own
+    if "max_retries" not in changes or not clients:
         copy = model.model_copy(update=changes)
-        for name in vars(copy).keys() - fields.keys():
-            del vars(copy)[name]  # a cached property: a client that was made with the old settings
+        # A cached property: a client that was made with the old number of retries.
+        for name in vars(copy).keys() - fields.keys() if "max_retries" in changes else ():
+            del vars(copy)[name]
         return copy
-    if is_callers:  # it may have been given with the model, with a session of the caller's own
-        return model.model_copy(update={key: value for key, value in changes.items() if key != "max_retries"})
     kept = {name: value for name, value in {**values, **changes}.items() if name not in clients}
     try:
         remade = type(model)(**{fields[name].alias or name: value for name, value in kept.items()})
@@ -191,6 +189,10 @@ def _remade(model: BaseChatModel, changes: dict[str, Any]) -> BaseChatModel:
     if not is_same or not all(_engine.same_server(values[name], vars(remade)[name]) for name in clients):
         return model.model_copy()  # made in another way, or with clients of the caller's own: it keeps its retries
     return _engine.with_private_values(remade, model)
+
+
+def _chat_models(model: object) -> Iterator[BaseChatModel]:
+    return (each for each in _walk(model) if isinstance(each, BaseChatModel))
 
 
 def _walk(model: object) -> Iterator[Any]:

@@ -19,8 +19,6 @@ _ABOUT_THE_FORM = re.compile(
     r"schema|json.?(?:mode|object)|grammar|sampler|structured|response_format|guided", re.IGNORECASE
 )
 """Words of a server that fails over structured output, and would fail again."""
-
-
 _LASTING = frozenset({None, 400, 404, 405, 415, 422, 500, 501})
 """Statuses of a server that will refuse a schema again; others may be those of a passing fault."""
 

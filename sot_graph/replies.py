@@ -19,21 +19,9 @@ END_KEYS = ("finish_reason", "stop_reason", "stopReason", "done_reason", "status
 """Where providers say why a reply ended."""
 # Only a known good end is good. Providers have many words for the others, and new ones each year.
 _WHOLE = frozenset(
-    {
-        "stop",
-        "eos",
-        "eos_token",
-        "endoftext",
-        "end",
-        "end_turn",
-        "end_of_turn",
-        "stop_sequence",
-        "stop_token",
-        "done",
-        "ok",
-    }
-    | {"tool_calls", "tool_call", "tool_use", "function_call", "completed", "complete", "finish", "finished", "success"}
-    | {"eot_id", "end_of_text", "end_of_sequence", "stop_string", "eos_id", "im_end", "normal", "ok"}
+    {"stop", "stop_sequence", "stop_string", "stop_token", "end", "end_turn", "end_of_turn", "end_of_text", "endoftext"}
+    | {"end_of_sequence", "eos", "eos_id", "eos_token", "eot_id", "im_end", "complete", "completed", "done", "finish"}
+    | {"finished", "normal", "ok", "success", "function_call", "tool_call", "tool_calls", "tool_use"}
 )
 _REFUSED = re.compile(
     r"filter|safety|refus|guardrail|recitation|prohibit|block|spii|sensitive|moderat|policy|violat|toxic|unsafe"

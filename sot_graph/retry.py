@@ -53,7 +53,7 @@ def is_transient(error: BaseException) -> bool:
     replies. False for everything else, such as 400, 401, 403, 404 and 422, and if the server asks to wait for more than
     a minute or says that the account has no quota left.
     """
-    codes = [code for code in _values(error, _STATUS) if isinstance(code, str)]
+    codes = _codes(error)
     if (retry_after(error) or 0) > LONGEST_PAUSE or OUT_OF_QUOTA in codes:
         return False
     status, may_pass = http_status(error), any(map(_MAY_PASS.search, codes))
@@ -83,14 +83,13 @@ def _causes(error: BaseException) -> list[BaseException]:
 
 def has_no_reply(error: BaseException) -> bool:
     """Whether a chat model's client failed to read a reply, which may be whole on a retry: 200 without an answer."""
-    codes = [code for code in _values(error, _STATUS) if isinstance(code, str)]
     if not isinstance(error, _UNREADABLE) or http_status(error) is not None:
         return False
     if isinstance(error, ValidationError):  # its text speaks of invalid values in any case
         return True
     is_message = type(error) is ValueError and isinstance((*error.args, "")[0], str)
     about_reply = not is_message or _ABOUT_REPLY.search(str(error))
-    return bool(about_reply) and not any(map(_STAYS.search, [*codes, str(error)[:100]]))
+    return bool(about_reply) and not any(map(_STAYS.search, [*_codes(error), str(error)[:100]]))
 
 
 def http_status(error: BaseException) -> int | None:
@@ -126,6 +125,11 @@ def retry_after(error: BaseException) -> float | None:
         if seconds > 0 and isfinite(seconds):
             return seconds
     return None
+
+
+def _codes(error: BaseException) -> list[str]:
+    """The codes of an error that are words, such as "server_error"."""
+    return [code for code in _values(error, _STATUS) if isinstance(code, str)]
 
 
 def _values(error: BaseException, names: Sequence[str]) -> Iterator[Any]:

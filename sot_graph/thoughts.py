@@ -18,13 +18,14 @@ _ATTRIBUTE = r"""\s+[\w:-]+\s*=\s*(?:"[^"<>]{0,60}"|'[^'<>]{0,60}'|[^\s<>]{1,60}
 _BAR = "[|｜]"  # noqa: RUF001 - as models write
 _ROLE = rf"<{_BAR}(?:im_start|start|start_header_id|turn){_BAR}>"
 _NO_HEADER = r"(?!channel|constrain|message|im_start|start\b|start_header|turn)"
+_CLOSING = rf"</{_NAME}\s*> | ◁/{_NAME}▷ | <unused95> | <channel\|> | <{_BAR}(?:/|end_?(?:of_?)?){_NAME}{_BAR}>"
+_HEADER = r"(?:[^<]|<\|constrain\|>){0,80}"
 _TOKEN = re.compile(
     rf"""
-      (?P<close> </{_NAME}\s*> | ◁/{_NAME}▷ | \[/{_SQUARE}\](?=[^:(\[]) | <unused95> | <channel\|>
-               | <{_BAR}(?:/|end_?(?:of_?)?){_NAME}{_BAR}> )
+      (?P<close> {_CLOSING} | \[/{_SQUARE}\](?=[^:(\[]) )
     | (?P<open> <{_NAME}(?:{_ATTRIBUTE})*\s*> | ◁{_NAME}▷ | \[{_SQUARE}\](?=[^:(\[]) | <unused94> | <\|channel>
               | <{_BAR}(?!channel){_NAME}{_BAR}> )
-    | <\|channel\|> (?P<channel> (?:[^<]|<\|constrain\|>){{0,80}} ) <\|message\|>
+    | <\|channel\|> (?P<channel> {_HEADER} ) <\|message\|>
     | (?P<end> <{_BAR}(?:im_end|end|eo[tsm](?:_id)?|return|call|end_?of_?text|end▁of▁sentence){_BAR}>
              | <(?:end_of_turn|eos)> )
     | (?P<control> {_ROLE}\w{{0,12}}(?=\W) | <{_BAR}{_NO_HEADER}[^\s<>|｜]{{1,40}}{_BAR}> | <(?:bos|pad)> )
@@ -37,16 +38,13 @@ _BEGUN = re.compile(
     (?: </?[\w:.-]{{0,48}} | </{_NAME}\s{{0,3}} | (?:</s>\s*)+(?:</?s?)?
       | <{_NAME}\s[^<>]{{0,160}} | <{_BAR}[^\s<>|｜]{{0,40}}{_BAR}? | ◁/?[\w:.-]{{0,48}}
       | <channel\|? | \[/?[A-Za-z_]{{0,24}}\]? | {_ROLE}\w{{0,12}}
-      | <\|channel\|>(?:[^<]|<\|constrain\|>){{0,80}}(?:<\|?\w{{0,9}}\|?)? ) \Z
+      | <\|channel\|>{_HEADER}(?:<\|?\w{{0,9}}\|?)? ) \Z
     """,  # noqa: RUF001 - as models write
     re.VERBOSE,
 )
 """What may become a token when more of the reply arrives."""
 _CUT_OFF = re.compile(rf"(?:{_ROLE}\w{{0,12}}|<\|channel\|>.{{0,99}}|(?:</s>\s*)+)\Z", re.DOTALL)
-_CLOSE = re.compile(
-    rf"</{_NAME}\s*>|◁/{_NAME}▷|\[/[A-Z_]+\]|<{_BAR}(?:/|end_?(?:of_?)?){_NAME}{_BAR}>|<unused95>|<channel\|>",
-    re.IGNORECASE,
-)
+_CLOSE = re.compile(rf"{_CLOSING} | \[/[A-Z_]+\]", re.IGNORECASE | re.VERBOSE)
 _CHANNEL_END = re.compile(r"<\|end\|>|<\|return\|>|(?=<\|channel\|>)")
 _FENCE = re.compile(r"^[ >]*(?:```|~~~)", re.MULTILINE)
 _LONGEST, _LIVE = 200, 2
@@ -161,9 +159,9 @@ class ThoughtFilter:
     def _token(self) -> re.Match[str] | None:
         """The next token of the buffer that is not quoted as code."""
         for token in _TOKEN.finditer(self._buffer):
-            before = self._text + self._buffer[: token.start()]
             if token["wrapper"] and not self.is_known:  # only after thoughts, where models use it for the rest
                 continue
+            before = self._text + self._buffer[: token.start()]
             is_code = before.rpartition("\n")[2].count("`") % 2 or len(_FENCE.findall(before)) % 2
             if not is_code and not (token["open"] and before[-1:].isalnum()):
                 return token

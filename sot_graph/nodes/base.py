@@ -13,7 +13,6 @@ from langgraph.types import Command, RetryPolicy
 from sot_graph.calls import Call
 from sot_graph.messages import GAP, is_blank, kind_of, question_of
 from sot_graph.models import is_model, resolve
-from sot_graph.outline import clean_titles
 from sot_graph.prompts import messages_of
 from sot_graph.redaction import secrets_of
 from sot_graph.run import run_of
@@ -111,7 +110,7 @@ def read_turn(state: SotState) -> Turn:
     """Find the question, and refuse what cannot be answered before a model is called.
 
     Raises:
-        ValueError: There is no question, or it is blank, or no title of the outline can be used.
+        ValueError: There is no question, or it is blank.
         TypeError: The question is not text, or the outline not a list of titles.
     """
     messages: list[BaseMessage] = list(state.get("messages", []))
@@ -119,9 +118,6 @@ def read_turn(state: SotState) -> Turn:
     if outline and not (isinstance(outline, list | tuple) and all(isinstance(title, str) for title in outline)):
         msg = "`outline` must be a list of titles, such as ['Causes', 'Symptoms', 'Treatment']."
         raise TypeError(msg)
-    if outline and not clean_titles(outline):
-        msg = "`outline` has no title with a letter or a digit. Leave it out to have the model write one."
-        raise ValueError(msg)
     if question is None:
         last = question_of(messages)
         if last is None or is_blank(last):

@@ -73,7 +73,11 @@ class Skeleton(Node):
             titles = yield from self._outline(turn, config, attempts, revision)
         # Too few points of a model, also of an agent's, are no outline: the question is answered directly.
         is_callers = turn.outline and not revision and run_of(config).message_config is None
-        outline = self._capped(titles or [], fewest=1 if is_callers else self.min_points)
+        outline = clean_titles((titles or [])[:OUTLINE_LIMIT])
+        if turn.outline and not revision and not outline:
+            msg = "`outline` has no title with a letter or a digit. Leave it out to have the model write one."
+            raise ValueError(msg)
+        outline = self._capped(outline, len(titles or [])) if is_callers or len(outline) >= self.min_points else []
         if revision and not outline:
             logger.warning("The model returned no outline that follows the remark; the outline before it stays.")
             outline = revision["titles"]
@@ -124,10 +128,9 @@ class Skeleton(Node):
             self._bound = (model, None if is_refused else structured(model, Outline))
         return self._bound[1]
 
-    def _capped(self, titles: Sequence[str], *, fewest: int) -> list[str]:
-        """The points to write; none if they are too few for an outline."""
-        outline = clean_titles(titles[:OUTLINE_LIMIT])
+    def _capped(self, outline: list[str], given: int) -> list[str]:
+        """The points to write, of an outline that was given with so many titles."""
         if len(outline) > self.max_points:
-            count = f"{len(outline)}{' or more' if len(titles) > OUTLINE_LIMIT else ''}"
+            count = f"{len(outline)}{' or more' if given > OUTLINE_LIMIT else ''}"
             logger.warning("The outline has %s points; the first %d are written (max_points).", count, self.max_points)
-        return outline[: self.max_points] if len(outline) >= fewest else []
+        return outline[: self.max_points]

@@ -19,7 +19,7 @@ PRIVATE = re.compile(
     r"|langgraph\._internal|_ConfigurableModel"
 )
 LONGEST_MODULE, LONGEST_FUNCTION = 320, 60
-LIBRARY_LIMIT = 4_470
+LIBRARY_LIMIT = 4_443
 """The goal is 3,250; until then this number only goes down."""
 NO_LIBRARY = {"cli", "evaluation", "demo"}
 DOCUMENTED = {"_replace", "_exit"}
