@@ -12,11 +12,16 @@ from sot_graph.tracing import __version__
 from sot_graph.usage import SotMetadata
 
 if typing.TYPE_CHECKING:
+    from sot_graph.local import local_chat_model
     from sot_graph.middleware import SkeletonOfThoughtMiddleware
 else:
 
     def __getattr__(name: str) -> typing.Any:
-        """Import the middleware when it is asked for: it needs `langchain`, which takes long to import."""
+        """Import what few use when it is asked for: the middleware needs `langchain`, which takes long to import."""
+        if name == "local_chat_model":
+            from sot_graph.local import local_chat_model  # noqa: PLC0415
+
+            return local_chat_model
         if name == "SkeletonOfThoughtMiddleware":
             from sot_graph.middleware import SkeletonOfThoughtMiddleware  # noqa: PLC0415
 
@@ -42,5 +47,6 @@ __all__ = [
     "astream_answer",
     "create_sot_graph",
     "create_sot_tool",
+    "local_chat_model",
     "stream_answer",
 ]

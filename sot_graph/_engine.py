@@ -5,13 +5,13 @@ Each comment says which public API would replace the part. tests/integration/tes
 
 import asyncio
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, cast
 
 from langchain_core.callbacks import BaseCallbackHandler, BaseCallbackManager
 from langchain_core.language_models import BaseChatModel
-from langchain_core.messages import AIMessage
+from langchain_core.messages import AIMessage, BaseMessage
 from langchain_core.runnables import Runnable, RunnableConfig
 from langchain_core.runnables.config import ensure_config, var_child_runnable_config
 from langgraph._internal._runnable import RunnableCallable
@@ -163,6 +163,12 @@ def reply_in(error: Exception) -> AIMessage | None:
         return None
     usage = _create_usage_metadata(body["usage"]) if body.get("usage") else None
     return AIMessage(text, usage_metadata=usage, response_metadata={"finish_reason": end})
+
+
+# Replaced by: a hook of ChatOpenAI that sees each request before it is sent.
+def openai_request(model: Any, messages: Sequence[BaseMessage], options: Mapping[str, Any]) -> dict[str, Any]:
+    """The body of the request that a ChatOpenAI sends for these messages."""
+    return cast("dict[str, Any]", model._get_request_payload(messages, **options))  # noqa: SLF001 - what this file is for
 
 
 # Replaced by: a public class for what `init_chat_model` returns without a fixed model.

@@ -13,7 +13,7 @@ import pytest
 from langchain.chat_models import init_chat_model
 from langchain_core.callbacks import BaseCallbackHandler, CallbackManager
 from langchain_core.language_models import FakeListChatModel
-from langchain_core.messages import AIMessage, AIMessageChunk
+from langchain_core.messages import AIMessage, AIMessageChunk, HumanMessage
 from langchain_core.runnables import RunnableConfig, RunnableLambda, ensure_config
 from langchain_openai import ChatOpenAI
 from langgraph.checkpoint.memory import InMemorySaver
@@ -368,6 +368,14 @@ def test_reply_in_is_none_without_a_reply(server: FakeOpenAI) -> None:
         server.model().invoke("?")
     assert _engine.reply_in(raised.value) is None
     assert _engine.reply_in(ValueError("no reply")) is None
+
+
+def test_openai_request(server: FakeOpenAI) -> None:
+    model, messages = server.model(temperature=0.5), [HumanMessage("Hello")]
+    model.invoke(messages, extra_body={"id_slot": 3})
+    made = _engine.openai_request(model, messages, {"extra_body": {"id_slot": 3}})
+    extra = made.pop("extra_body")
+    assert {**made, **extra}.items() <= server.requests[0].body.items()
 
 
 def test_is_configurable_model(server: FakeOpenAI) -> None:

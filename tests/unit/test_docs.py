@@ -23,6 +23,7 @@ IN_README = [pytest.param(code, id=f"README {i}") for i, code in enumerate(PYTHO
 IN_DOCSTRINGS = [
     pytest.param(code, id=name)
     for name in sot_graph.__all__
+    if name != "local_chat_model"  # its example runs in tests/integration/test_local.py, with its model
     for code in PYTHON.findall(inspect.getdoc(getattr(sot_graph, name)) or "")
 ]
 

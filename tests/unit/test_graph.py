@@ -33,8 +33,8 @@ graph TD;
 
 def test_public_names_are_sorted_and_complete() -> None:
     public = {name for name, value in vars(sot_graph).items() if not name.startswith("_") and not _is_module(value)}
-    # The middleware is imported when it is needed.
-    assert sot_graph.__all__ == sorted(public | {"SkeletonOfThoughtMiddleware", "__version__"})
+    lazy = {"SkeletonOfThoughtMiddleware", "local_chat_model"}  # they are imported when they are needed
+    assert sot_graph.__all__ == sorted(public | lazy | {"__version__"})
     assert all(hasattr(sot_graph, name) for name in sot_graph.__all__)
 
 
@@ -43,7 +43,7 @@ def _is_module(value: Any) -> bool:
 
 
 def test_importing_the_package_imports_no_provider() -> None:
-    providers = "('openai', 'langchain_openai', 'langchain', 'typer')"
+    providers = "('openai', 'langchain_openai', 'langchain', 'typer', 'xllamacpp', 'sot_graph.local')"
     code = f"import sot_graph, sys; print([name for name in {providers} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"

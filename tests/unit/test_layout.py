@@ -10,7 +10,8 @@ import pytest
 ROOT = Path(__file__).parents[2] / "sot_graph"
 MODULES = sorted(ROOT.rglob("*.py"))
 ROOMS = (  # from top to bottom; imports go down
-    *("cli", "evaluation", "__init__", "middleware", "tools", "graph", "demo", "nodes", "expander", "calls"),
+    *("cli", "evaluation", "__init__", "local", "llama", "local_model", "slots"),
+    *("middleware", "tools", "graph", "demo", "nodes", "expander", "calls"),
     *("outline_reply", "replies", "caching", "tracing", "redaction", "run", "prompts", "messages", "streaming"),
     *("errors", "state", "usage", "models", "retry", "outline", "text", "thoughts", "markers", "_engine"),
 )
@@ -21,10 +22,10 @@ PRIVATE = re.compile(
 LONGEST_MODULE, LONGEST_FUNCTION = 320, 60
 LIBRARY_LIMIT = 4_443
 """The goal is 3,250; until then this number only goes down."""
-NO_LIBRARY = {"cli", "evaluation", "demo"}
-DOCUMENTED = {"_replace", "_exit"}
+NO_LIBRARY = {"cli", "evaluation", "demo", "local", "llama", "local_model", "slots"}
+DOCUMENTED = {"_asdict", "_replace", "_exit"}
 """Public, in spite of their names: of named tuples, and of `os`."""
-LONG_BY_THEIR_DOCSTRINGS = {"create_sot_graph"}
+LONG_BY_THEIR_DOCSTRINGS = {"create_sot_graph", "local_chat_model"}
 
 
 def room(path: Path) -> str:
@@ -83,7 +84,7 @@ def test_private_names_are_read_by_their_own_modules_only() -> None:
 
 
 def test_the_library_keeps_its_size() -> None:
-    """Docstrings included; the command line, the evaluation and the demo have their own lines."""
+    """Docstrings included; what is not needed for an answer by a server has its own lines."""
     library = [path for path in MODULES if room(path) not in NO_LIBRARY]
     lengths = {str(path.relative_to(ROOT)): len(path.read_text().splitlines()) for path in library}
     longest = sorted(lengths.items(), key=lambda item: -item[1])[:8]
