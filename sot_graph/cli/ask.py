@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 import sys
 import warnings
 from collections.abc import Callable
@@ -44,6 +45,13 @@ def ask(  # noqa: PLR0913 - one parameter for each option
     *,
     model: ModelName = None,
     base_url: BaseUrl = None,
+    outline: Annotated[
+        str | None,
+        typer.Option(
+            help="The titles of the points, separated by semicolons or lines, or a file of them. Default: the model "
+            "writes them."
+        ),
+    ] = None,
     max_points: MaxPoints = 10,
     headings: Annotated[bool, typer.Option("--headings", help="Print the title of each point above its text.")] = False,
     lead: Lead = False,
@@ -63,6 +71,7 @@ def ask(  # noqa: PLR0913 - one parameter for each option
 ) -> None:
     """Answer a question. The answer goes to standard output, everything else to standard error."""
     text = _read_question(question)
+    given = {"question": text} if outline is None else {"question": text, "outline": _read_outline(outline)}
     draw = _choose_drawing(timeline)
     chat_model = choose_model(model, base_url)
     graph = create_or_exit(
@@ -77,7 +86,7 @@ def ask(  # noqa: PLR0913 - one parameter for each option
         checkpointer=InMemorySaver(),  # for the review, and for the timings of a run that failed
     )
     try:
-        answer = asyncio.run(_answer(graph, text, max_points, watch=watch, as_json=as_json))
+        answer = asyncio.run(_answer(graph, given, max_points, watch=watch, as_json=as_json))
     except KeyboardInterrupt:
         fail("stopped.", INTERRUPTED)
     except Exception as error:  # noqa: BLE001 - the user gets one line for any error
@@ -97,6 +106,19 @@ def _read_question(question: str | None) -> str:
     if not question or not question.strip():
         fail("the question is empty.", USAGE_ERROR)
     return question.strip()
+
+
+def _read_outline(value: str) -> list[str]:
+    """Read the titles from the option, or from the file that it names."""
+    try:
+        is_path = not re.search(r"[;\n]", value) and Path(value).is_file()
+        text = Path(value).read_text(encoding="utf-8-sig") if is_path else value
+    except (OSError, ValueError) as error:
+        fail(f"--outline {value} cannot be read: {error_line(error)}", USAGE_ERROR)
+    titles = [title.strip() for title in re.split(r"[;\n]", text) if title.strip()]
+    if not titles:
+        fail("--outline has no titles. Separate them with semicolons or lines, or name a file of them.", USAGE_ERROR)
+    return titles
 
 
 def _choose_drawing(target: str | None) -> Draw | None:
@@ -135,9 +157,10 @@ def _figures_so_far(graph: Any) -> SotMetadata | None:
     return summarize(values["attempts"], values["points"]) if values.get("points") else None
 
 
-async def _answer(graph: Any, question: str, max_points: int, *, watch: bool, as_json: bool) -> dict[str, Any] | None:
+async def _answer(
+    graph: Any, graph_input: Any, max_points: int, *, watch: bool, as_json: bool
+) -> dict[str, Any] | None:
     """Run the graph, with a review of the outline where it interrupts; None if the review leaves no title."""
-    graph_input: Any = {"question": question}
     while True:
         answer = await _run_and_show(graph, graph_input, watch=watch, as_json=as_json)
         if not (interrupts := (await graph.aget_state(THREAD)).interrupts):

@@ -4,15 +4,16 @@ from typing import Annotated
 
 import typer
 
-from sot_graph.cli.terminal import DEFAULT_MODEL, DEMO
+from sot_graph.cli.terminal import DEFAULT_MODEL, DEMO, LOCAL
 
 ModelName = Annotated[
     str | None,
     typer.Option(
         "--model",
         envvar="SOT_MODEL",
-        help=f"A model name for init_chat_model, such as {DEFAULT_MODEL}, or {DEMO}. Default: {DEFAULT_MODEL} if "
-        "OPENAI_API_KEY is set, otherwise the offline demo.",
+        help=f"A model name for init_chat_model, such as {DEFAULT_MODEL}; the path of a GGUF file, or {LOCAL}, for a "
+        f"model on this machine; or {DEMO}. Default: {DEFAULT_MODEL} if OPENAI_API_KEY is set, otherwise the offline "
+        "demo.",
     ),
 ]
 BaseUrl = Annotated[

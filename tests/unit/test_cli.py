@@ -67,6 +67,36 @@ def test_options_reach_the_graph() -> None:
     assert run("ask", QUESTION, "--max-points", "1").stdout.count("\n\n") == 0
 
 
+@pytest.mark.parametrize("form", ["semicolons", "lines", "file"])
+def test_the_outline_can_be_given(tmp_path: Path, form: str) -> None:
+    titles = "1. The sun\n\n2. Landmarks"
+    outline = {"semicolons": "The sun; Landmarks;", "lines": titles, "file": str(tmp_path / "outline.txt")}[form]
+    (tmp_path / "outline.txt").write_text(titles, encoding="utf-8")
+    output = json.loads(run("ask", QUESTION, "--model", "demo", "--json", "--outline", outline).stdout)
+    assert [point["title"] for point in output["points"]] == ["The sun", "Landmarks"]
+    assert output["sot"]["calls"] == 2
+
+
+@pytest.mark.parametrize("command", ["ask", "compare"])
+@pytest.mark.parametrize(("name", "path"), [("local", ()), ("models/small.GGUF", ("models/small.GGUF",))])
+def test_a_local_model_can_be_named(
+    monkeypatch: pytest.MonkeyPatch, command: str, name: str, path: tuple[str, ...]
+) -> None:
+    loaded: list[tuple[str, ...]] = []
+
+    def load(*path: str) -> DemoChatModel:
+        loaded.append(path)
+        return DemoChatModel(first_token=0, tokens_per_second=0)
+
+    monkeypatch.setattr("sot_graph.local.local_chat_model", load)
+    done = run(command, QUESTION, "--model", name)
+    assert done.exit_code == 0, done.stderr
+    assert loaded == [path]
+    notices = [line for line in done.stderr.splitlines() if "SmolLM2" in line]
+    assert len(notices) == (name == "local")
+    assert all("--outline" in line and "--model path/to/model.gguf" in line for line in notices)
+
+
 def test_a_direct_answer_says_so() -> None:
     assert "direct answer · 2 calls" in run("ask", "What is 2 + 2?").stderr
 
@@ -79,6 +109,9 @@ def test_a_direct_answer_says_so() -> None:
         (["ask", QUESTION, "--max-points", "many"], "--max-points"),
         (["ask", QUESTION, "--base-url", "http://127.0.0.1:9/v1"], "--base-url needs --model"),
         (["ask", QUESTION, "--model", "nobody:knows"], "Unable to infer model provider"),
+        (["ask", QUESTION, "--model", "missing.gguf"], "There is no model file"),
+        (["compare", QUESTION, "--model", "missing.gguf"], "There is no model file"),
+        (["ask", QUESTION, "--outline", " ; "], "--outline has no titles"),
         (["ask", QUESTION, "--what"], "--what"),
         (["what"], "what"),
     ],
