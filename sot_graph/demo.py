@@ -6,6 +6,7 @@ import re
 import time
 import zlib
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 from uuid import uuid4
 
@@ -21,7 +22,7 @@ from langchain_core.tools import BaseTool
 from langchain_core.utils.function_calling import convert_to_openai_tool
 
 from sot_graph.outline_reply import Outline
-from sot_graph.prompts import MAY_DECLINE, REMARK, RULE, YOUR_POINT
+from sot_graph.prompts import AGAIN, MAY_DECLINE, PLAN, PLAN_AFTER_OPENING, TELL
 
 _STOP_WORDS = frozenset(
     """
@@ -173,16 +174,15 @@ class DemoChatModel(BaseChatModel):
         yield 0.0, ChatGenerationChunk(message=end)
 
 
-def demo_outline(messages: Sequence[BaseMessage]) -> str:
+def demo_outline(messages: Sequence[BaseMessage], most: int | None = None) -> str:
     """The outline for a question, as JSON; the empty one for what is better answered in one go."""
-    question, instruction = _parts(messages)
-    if _IN_ONE_GO.search(question) and MAY_DECLINE in instruction:
+    question, turns = _parts(messages)
+    last = turns[-1] if turns else ""
+    if _IN_ONE_GO.search(question) and MAY_DECLINE in last:
         return json.dumps({"points": []})
-    most = re.search(r"(\d+) points,", instruction)  # as the skeleton's prompt says it
-    titles = demo_titles(question)[: int(most[1]) if most else None]
-    if REMARK in instruction:
-        remark = instruction.partition(REMARK)[2].strip().partition("\n")[0]
-        titles.append(f"As remarked: {_short(remark, 40)}")
+    titles = demo_titles(question)[:most]
+    if last.endswith(AGAIN):
+        titles.append(f"As remarked: {_short(last.removesuffix(AGAIN), 40)}")
     return json.dumps({"points": titles}, ensure_ascii=False)
 
 
@@ -197,8 +197,8 @@ def demo_call(
     messages: Sequence[BaseMessage], tools: Sequence[dict[str, Any]], metadata: Mapping[str, Any]
 ) -> tuple[str, str] | None:
     """The tool that the demo calls next, and the arguments as JSON; None when it answers."""
-    if any(tool["name"] == Outline.__name__ for tool in tools):
-        return Outline.__name__, demo_outline(messages)
+    for schema in (tool["parameters"] for tool in tools if tool["name"] == Outline.__name__):
+        return Outline.__name__, demo_outline(messages, schema["properties"]["points"].get("maxItems"))
     question = metadata.get("sot_title") or _parts(messages)[0]  # an agent may write a point
     used = {message.name for message in _since_question(messages) if isinstance(message, ToolMessage)}
     for tool in sorted(tools, key=_takes_outline):  # what can be looked up comes before what is written from it
@@ -231,7 +231,7 @@ def _arguments(schema: dict[str, Any], question: str) -> dict[str, Any] | None:
 
 def demo_text(messages: Sequence[BaseMessage], metadata: Mapping[str, Any]) -> str:
     """The text of a point, of the opening, of a direct answer, or of an agent's answer after its tools."""
-    question, _instruction = _parts(messages)
+    question, _turns = _parts(messages, is_direct=metadata.get("sot_stage") == "direct")
     index, title = metadata.get("sot_point", 0), metadata.get("sot_title", "")
     if metadata.get("sot_stage") == "lead":
         return f"Placeholder by the demo model: a real one would open here with a sentence on {_topic(question)}."
@@ -270,16 +270,16 @@ def _words(text: str) -> list[str]:
     return re.findall(r"\S+\s*", text)
 
 
-def _parts(messages: Sequence[BaseMessage]) -> tuple[str, str]:
-    """The question, and what the stage says below it (or, after an agent's tools, in a message of its own)."""
-    *before, text = ["", *(message.text for message in messages if isinstance(message, HumanMessage))]
-    if before and text.startswith(f"{RULE}\n"):
-        return before[-1], text.removeprefix(f"{RULE}\n")
-    question, _, instruction = text.rpartition(f"\n\n{RULE}\n")
-    _, is_point, point = question.rpartition(YOUR_POINT)
-    if is_point:  # a graph inside a graph: the point is what its outline is about
-        question = point.partition(": ")[2]
-    return (question, instruction) if question else (text, "")
+def _parts(messages: Sequence[BaseMessage], *, is_direct: bool = False) -> tuple[str, list[str]]:
+    """The question, and the stage's own turns below it."""
+    said = [message for message in messages if isinstance(message, HumanMessage | AIMessage)]
+    tell, end = TELL.partition("{")[0], len(said)
+    for at, (before, after) in enumerate(pairwise(said)):
+        if not is_direct and (before.text in {PLAN, PLAN_AFTER_OPENING} or after.text.startswith(tell)):
+            end = at
+    asked = [message.text for message in said[:end] if isinstance(message, HumanMessage)]
+    # A graph inside a graph: the point is what its outline is about.
+    return (asked[-1] if asked else "").removeprefix(tell), [message.text for message in said[end:]]
 
 
 def _since_question(messages: Sequence[BaseMessage]) -> Sequence[BaseMessage]:

@@ -84,7 +84,8 @@ def create_sot_graph(  # noqa: PLR0913 - one option each, keyword-only
             text, or a state with `messages` or `answer`.
         route: Which questions are answered by an outline. `"auto"`: the outline's call may decline, which costs no call
             if an outline suits. `"always"`: all. Or your own: question in, True (outline) or False (direct) out.
-        system_prompt: Your own, the same for every stage. Set length and style of the points here.
+        system_prompt: Your own, the same for every stage. Set length, style and language of the points here; without a
+            word on the language, it is the question's. "" for a model that takes no system message.
         min_points: With fewer points in the model's outline, the question is answered directly. Yours is written.
         max_points: No more points than this are written.
         headings: Whether each point's title stands above its text as a Markdown heading. For the default merge.
@@ -135,7 +136,6 @@ def create_sot_graph(  # noqa: PLR0913 - one option each, keyword-only
     other = _runnable(expander)
     point_writer = writer if other is None else prepare_model(other) if is_model(other) else Expander(other)
     system = SystemMessage(system_prompt) if isinstance(system_prompt, str) else system_prompt
-    system = system if system and system.text.strip() else None
     retry = retry_policies(retry_policy)
     counts = {"min_points": min_points, "max_points": max_points}
     habits = habits_of(writer)

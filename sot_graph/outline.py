@@ -57,6 +57,8 @@ _TAGGED = re.compile(r"<(\w+)(?:\s[^<>]*)?>([^<>]*)</\1>")
 # But not in "A* search", "2*3 and 4*5", "snake_case", "__init__".
 _EMPHASIS = re.compile(r"(\*\*|(?<!\w)\*(?!\*)|`+|~~|(?<!\w)_(?!_))(?=[^\s`~])(.+?)(?<![\s*])\1(?!(?<=_)\w)")
 _UNDERLINED = re.compile(r"^__(?!\w+$)([^_]+)__$")
+# A small model in a loop: "1.1.1.1.1.1.1.1."
+_LOOP = re.compile(r"(.{1,20}?)\1{5,}.{0,20}")
 _STRAY = re.compile(r"^\*\*+|(?<!\*)\*\*+$|\s#+$")
 
 
@@ -113,7 +115,8 @@ def _uncounted(titles: list[str]) -> list[str]:
 def clean_title(title: str) -> str:
     """Turn a title into one line of plain text, without numbering, markup and control characters.
 
-    The result is empty without a letter or a digit. It does not change when it is cleaned again.
+    The result is empty without a letter or a digit, and if it is one string over and over. It does not change when it
+    is cleaned again.
     """
     title, before = _NO_TEXT.sub(" ", title[: 5 * TITLE_LIMIT]), ""
     while title != before:  # each pass removes a layer
@@ -122,7 +125,7 @@ def clean_title(title: str) -> str:
         title = _LINK.sub(r"\1", _EXPLAINED.sub(r"\1", _TAGGED.sub(r"**\2**", title)))
         title = _STRAY.sub("", _UNDERLINED.sub(r"\1", _EMPHASIS.sub(r"\2", title)))
         title = title.lstrip(" :;,|").rstrip(" :;,.|-–—…。、，；：\u200b\u200e\u200f\u202c\u2069")[:TITLE_LIMIT]  # noqa: RUF001 - as models write
-    return title if any(map(str.isalnum, title)) else ""
+    return title if any(map(str.isalnum, title)) and not _LOOP.fullmatch(title) else ""
 
 
 def _unmarked(title: str) -> str:

@@ -4,14 +4,15 @@ import json
 import re
 from collections.abc import Mapping
 from http import HTTPStatus
-from typing import Any, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 from langchain_core.messages import AIMessage
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, Field, ValidationError, create_model
 
 from sot_graph._engine import reply_in
 from sot_graph.errors import ReplyError
 from sot_graph.outline import read_outline
+from sot_graph.prompts import DECLINED
 from sot_graph.replies import ValueReply, end_of, reason_of
 from sot_graph.retry import has_no_reply, http_status, is_transient, words_of
 
@@ -19,6 +20,7 @@ _ABOUT_THE_FORM = re.compile(
     r"schema|json.?(?:mode|object)|grammar|sampler|structured|response_format|guided", re.IGNORECASE
 )
 """Words of a server that fails over structured output, and would fail again."""
+_ABOUT_THE_BOUNDS = re.compile(r"m(?:in|ax)_?items", re.IGNORECASE)
 _LASTING = frozenset({None, 400, 404, 405, 415, 422, 500, 501})
 """Statuses of a server that will refuse a schema again; others may be those of a passing fault."""
 
@@ -30,6 +32,15 @@ class Outline(BaseModel):
     points: list[str] = Field(description="The title of each point, in order: three to five words.")
 
 
+def bounded(fewest: int, most: int) -> type[Outline]:
+    """The same schema with its bounds, which a server may hold the model to; any number of titles can be read."""
+    points = Outline.model_fields["points"]
+    limits = Field(description=points.description, json_schema_extra={"minItems": fewest, "maxItems": most})
+    return create_model(
+        Outline.__name__, __base__=Outline, __doc__=Outline.__doc__, points=Annotated[list[str], limits]
+    )
+
+
 class Outlined(NamedTuple):
     """What the outline's call returned."""
 
@@ -37,8 +48,8 @@ class Outlined(NamedTuple):
     """None if the call failed, and may succeed without a schema."""
     message: AIMessage | None
     """The model's reply, for its token counts."""
-    is_lasting: bool = False
-    """Whether the same failure is to be expected of each call with a schema."""
+    refused: Literal["bounds", "schema"] | None = None
+    """What of the schema each call will be refused for."""
 
 
 class OutlineReply(ValueReply):
@@ -56,7 +67,8 @@ class OutlineReply(ValueReply):
         if isinstance(message, AIMessage) and end_of(message) == "broken":
             msg = "The model's outline ended early."
             raise ReplyError(msg, is_retryable=True)
-        return Outlined(_titles(result), message if isinstance(message, AIMessage) else None)
+        titles = [title for title in _titles(result) if title.strip(" .").upper() != DECLINED]
+        return Outlined(titles, message if isinstance(message, AIMessage) else None)
 
 
 class StructuredReply(OutlineReply):
@@ -75,8 +87,11 @@ class StructuredReply(OutlineReply):
             return None
         if message is not None:  # cut off by its length, or not the JSON that was asked for
             return Outlined(read_outline(_text_of(message)), message)
+        if not _may_refuse_schema(error):
+            return None
         is_lasting = http_status(error) in _LASTING and not has_no_reply(error)
-        return Outlined(None, None, is_lasting) if _may_refuse_schema(error) else None
+        what: Literal["bounds", "schema"] = "bounds" if _ABOUT_THE_BOUNDS.search(words_of(error)) else "schema"
+        return Outlined(None, None, what if is_lasting else None)
 
 
 def _titles(result: Any) -> list[str]:

@@ -1,7 +1,8 @@
 """All prompts, and how the messages of a call are laid out.
 
-The system prompt, the conversation and the question come first, in the same bytes in every call of an answer, so that a
-provider's prefix cache reads them once. The call's own instruction comes last.
+A call is the conversation, going on: the system prompt, the conversation and the question come first, in the same bytes
+in every call of an answer, so that a provider's prefix cache reads them once. Then come the call's own turns, of the
+assistant and of the user. tests/benchmarks/prompts.py measures each of these sentences, and docs/prompts.md shows it.
 """
 
 from collections.abc import Sequence
@@ -11,83 +12,76 @@ from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, System
 from sot_graph.messages import GAP, joined, kind_of, question_of, sendable, without_tool_calls
 from sot_graph.state import PointTask, Revision
 
-RULE = "---"
-"""Separates the question from the instruction below it."""
 MIN_ASKED = 3
 """The fewest points that the model is asked for, if the options allow that many (the paper's figure)."""
 
-MAY_DECLINE = (
-    "Some questions are better answered in one go: a calculation, a proof or another chain of reasoning, program code, "
-    "an estimate, a short fact, a text that has to flow as one piece. For these, give an empty list of points."
-)
-PLAIN_FORM = "Write the points as a numbered list, one a line. For an empty list write the word NONE."
+LANGUAGE = "Answer in the language of the question."
+"""The system message if there is no other. Each turn of the user's that is ours is in English."""
+LANGUAGE_BY_DEFAULT = "Unless told otherwise, answer in the language of the question."
+"""Below any other system message."""
+PLAN = "Let me plan."
+PLAN_AFTER_OPENING = "Let me plan what comes after a short opening."
+POINTS = "Name {points} that your answer will cover, three to five words each"
+DECLINED = "NONE"
+MAY_DECLINE = f"If it needs none, as for a sum, code, a short fact or one chain of reasoning, name only {DECLINED}."
+PLAIN_FORM = ", as a numbered list"
 """For a model that cannot be given a schema."""
-OPENED = "An opening of one or two sentences is being written already: plan what comes after it."
-REVISE = "These points were planned before:"
-REMARK = "A person has looked at them, and this remark is to be followed:"
-AGAIN = "Give the whole list of points anew."
-LEAD = (
-    "Write only the opening of the answer to the question above, in the language of the question: one sentence, two at "
-    "the most, and no more than 30 words. It leads into the subject and is true of the whole of it. What follows is "
-    "being written by others, so do not announce it, list nothing, and do not ask anything back."
-)
-LENGTH = "One or two sentences, unless you were told before how long or in what form to answer. "
-YOUR_POINT = "Your point is number"
+AGAIN = "Name all the points again."
+LEAD = "Begin the answer with one or two sentences that lead into the subject."
+TELL = "Tell me more about {title}"
+LENGTH = ", by default in one or two sentences"
+GO_ON = "Go on where you stopped, with the very next word."
 WRITTEN = "[The assistant had written:]"
 """Stands above what the assistant wrote before the user's first message."""
 
 
-def outline_instruction(min_points: int, max_points: int, *, may_decline: bool, has_opening: bool) -> str:
-    """Ask for an outline (section 2 of the paper: 3 to 10 points of 3 to 5 words)."""
-    fewest = max(min_points, min(MIN_ASKED, max_points))
-    count = str(max_points) if fewest == max_points else f"{fewest} to {max_points}"
-    lines = [
-        "Do not answer yet. Plan the answer to the question above: list the points that it will consist of.",
-        "Afterwards each point is written on its own, at the same time as all the others. Therefore:",
-        f"- give {count} points, in the order in which they should be read;",
-        "- name each one in three to five words, in the language of the question;",
-        "- let the points cover the whole question without overlapping;",
-        "- choose them so that none needs the text of another to be written.",
-        *([OPENED] if has_opening else []),
-        *([MAY_DECLINE] if may_decline else []),
-    ]
-    return "\n".join(lines)
+def bounds(min_points: int, max_points: int) -> tuple[int, int]:
+    """How many points the model is asked for (section 2 of the paper: 3 to 10)."""
+    return max(min_points, min(MIN_ASKED, max_points)), max_points
 
 
-def revision_instruction(revision: Revision) -> str:
-    """Ask for another outline that follows a person's remark; comes below `outline_instruction`."""
-    return GAP.join([REVISE, _numbered(revision["titles"]), REMARK, revision["remark"], AGAIN])
+def outline_turns(
+    count: tuple[int, int] | None, *, may_decline: bool, has_opening: bool, revision: Revision | None = None
+) -> list[str]:
+    """Ask for an outline, or for another one that follows a person's remark.
+
+    Args:
+        count: The fewest and the most points, for a numbered list; None if a schema says them.
+        may_decline: Whether the model may find that an outline does not suit the question.
+        has_opening: Whether an opening is being written at the same time.
+        revision: The outline that there was, and the remark.
+    """
+    fewest, most = count or (0, 0)
+    number = f"{fewest} to {most}" if fewest < most else f"{most}"
+    ask = POINTS.format(points=f"{number} points" if count else "the points") + (PLAIN_FORM if count else "")
+    if revision:
+        return [PLAN, f"{ask}.", _titles(revision["titles"]), f"{revision['remark']}{GAP}{AGAIN}"]
+    return [PLAN_AFTER_OPENING if has_opening else PLAN, f"{ask}. {MAY_DECLINE}" if may_decline else f"{ask}."]
 
 
-def point_instruction(task: PointTask, *, length: str = LENGTH, opening: str = "", shown: str = "") -> str:
-    """Ask for the text of one point, after an opening, or of the rest of a text of which the beginning was shown."""
-    return (
-        f"{f'The answer to the question above opens with this text:{GAP}{opening}{GAP}' if opening else ''}"
-        "The answer to the question above is made of the points below. You write one of them; at the same time the "
-        "others are being written by others, who see this same page:\n\n"
-        f"{_numbered(task['outline'])}\n\n"
-        "Write your point's text, in the language of the question, so that all texts read as one answer when they "
-        f"are put together. {length}"
-        "Begin with the text itself, without a number, a title or an introduction, and keep out what belongs to the "
-        "other points.\n\n"
-        f"{continuation(shown)}"
-        f"{YOUR_POINT} {task['index']}: {task['title']}"
-    )
+def lead_turns(shown: str) -> list[str]:
+    """Ask for the opening of the answer, or for its rest."""
+    return [PLAN, LEAD, *continuation(shown)]
 
 
-def continuation(shown: str) -> str:
-    """Ask for the rest of a text of which subscribers have received the beginning; `""` if there is none."""
-    if not shown:
-        return ""
-    return f"The text has been begun already. Write only what follows, from the very next word on:\n\n{shown}\n\n"
+def point_turns(task: PointTask, *, length: str = LENGTH, opening: str = "", shown: str = "") -> list[str]:
+    """Ask for the text of one point, below the answer's opening, or for the rest of it."""
+    said = GAP.join(filter(None, (opening, _titles(task["outline"]))))
+    return [said, f"{TELL.format(title=task['title'])}{length}.", *continuation(shown)]
 
 
-def _numbered(titles: Sequence[str]) -> str:
-    return "\n".join(f"{number}. {title}" for number, title in enumerate(titles, start=1))
+def continuation(shown: str) -> list[str]:
+    """Ask for the rest of a text of which subscribers have received the beginning; no turns if there is none."""
+    return [shown, GO_ON] if shown else []
+
+
+def _titles(titles: Sequence[str]) -> str:
+    """The outline as a turn of the assistant's: nothing but the titles. A numbered list makes lists of the points."""
+    return f"{'; '.join(titles)}."
 
 
 def messages_of(
-    system_prompt: SystemMessage | None, conversation: Sequence[BaseMessage], instruction: str = ""
+    system_prompt: SystemMessage | None, conversation: Sequence[BaseMessage], turns: Sequence[str] = ()
 ) -> list[BaseMessage]:
     """Lay out the messages of one call, as the strictest servers and chat templates want them.
 
@@ -95,18 +89,18 @@ def messages_of(
     and no tool calls. A message that fits is sent as it is.
 
     Args:
-        system_prompt: The caller's own, the same for every stage.
-        conversation: Ends with the question, or with the tool results that follow it.
-        instruction: What this call is to do, below the question in the same message. It is text, never a template.
-            Without one, the question is repeated if an assistant's message follows it.
+        system_prompt: The caller's own, the same for every stage; a blank one for no system message of ours.
+        conversation: Ends with the question, or with the tool results that follow it: then the question is repeated.
+        turns: What follows the question, of the assistant and of the user in turns. It is text, never a template.
     """
-    system: list[BaseMessage] = [system_prompt] if system_prompt else []
-    system += [message for message in conversation if kind_of(message) is SystemMessage]
-    turns = joined(without_tool_calls([message for message in conversation if kind_of(message) is not SystemMessage]))
-    if turns and isinstance(turns[0], AIMessage):
-        turns[:1] = [HumanMessage(f"{WRITTEN}\n{text}")] if (text := turns[0].text.strip()) else []
-    if instruction:
-        turns.append(HumanMessage(f"{RULE}\n{instruction}"))
-    elif turns and isinstance(turns[-1], AIMessage) and (question := question_of(conversation)):
-        turns += without_tool_calls([question])
-    return [sendable(message) for message in joined([*without_tool_calls(system), *turns])]
+    system = [message for message in (system_prompt, *conversation) if message and kind_of(message) is SystemMessage]
+    system = without_tool_calls(system)
+    if system_prompt is None or system_prompt.text.strip():
+        system.append(SystemMessage(LANGUAGE_BY_DEFAULT if system else LANGUAGE))
+    said = joined(without_tool_calls([message for message in conversation if kind_of(message) is not SystemMessage]))
+    if said and isinstance(said[0], AIMessage):
+        said[:1] = [HumanMessage(f"{WRITTEN}\n{text}")] if (text := said[0].text.strip()) else []
+    if said and isinstance(said[-1], AIMessage) and (question := question_of(conversation)):
+        said += without_tool_calls([question.model_copy(update={"id": None})])  # an agent keeps one message of an id
+    own = [HumanMessage(text) if number % 2 else AIMessage(text) for number, text in enumerate(turns)]
+    return [sendable(message) for message in joined([*system, *said, *own])]

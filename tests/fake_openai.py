@@ -22,7 +22,7 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from sot_graph.outline_reply import Outline
-from sot_graph.prompts import PLAIN_FORM, YOUR_POINT
+from sot_graph.prompts import GO_ON, LENGTH, PLAIN_FORM, TELL
 
 TITLES = ["Regular sleep hours", "A dark room", "Less evening caffeine", "Daily exercise"]
 
@@ -44,6 +44,11 @@ class Request:
     def messages(self) -> list[dict[str, Any]]:
         messages: list[dict[str, Any]] = self.body["messages"]
         return messages
+
+    @property
+    def last(self) -> str:
+        """The text of the last message."""
+        return _text(self.messages[-1])
 
     @property
     def prompt(self) -> str:
@@ -253,15 +258,27 @@ async def _broken_body() -> AsyncIterator[str]:
 
 
 def stage_and_title(body: dict[str, Any]) -> tuple[str, str]:
-    content = body["messages"][-1]["content"]
-    prompt = content if isinstance(content, str) else (content or [{}])[-1].get("text", "")
+    texts = [_text(message) for message in body["messages"]]
+    prompt = texts[-3] if texts[-1] == GO_ON else texts[-1]
     tools = {tool["function"]["name"] for tool in body.get("tools", [])}
     if tools - {Outline.__name__}:
         return "agent", ""
     if "response_format" in body or tools or PLAIN_FORM in prompt:
         return "skeleton", ""
-    _, order, point = prompt.rpartition(YOUR_POINT)
-    return ("expand", point.partition(": ")[2]) if order else ("direct", "")
+    title = title_told(prompt)
+    return ("expand", title) if title else ("direct", "")
+
+
+def _text(message: dict[str, Any]) -> str:
+    content = message["content"]
+    return content if isinstance(content, str) else str((content or [{}])[-1].get("text", ""))
+
+
+def title_told(prompt: str) -> str:
+    """The title of the point that a call's last turn asks for; "" in any other."""
+    before, after = TELL.split("{title}")
+    title = prompt.removesuffix(".").removesuffix(LENGTH) if prompt.startswith(before) else before
+    return title.removeprefix(before).removesuffix(after)
 
 
 def _completion(reply: Reply) -> dict[str, Any]:

@@ -124,7 +124,8 @@ class Faults:
 
     def _send(self, request: Any) -> None:
         body = json.loads(request.content)
-        call = Call(body["messages"][0]["content"].partition("\n\n---\n")[0], *stage_and_title(body))
+        question = next(message["content"] for message in body["messages"] if message["role"] == "user")
+        call = Call(question, *stage_and_title(body))
         with self._lock:
             self.sent[call] += 1
             fault = self.plan(call, self.sent[call])

@@ -122,7 +122,7 @@ def is_complete(result: Comparison) -> bool:
 
 def plain_graph(model: BaseChatModel) -> SotGraph:
     """A graph that answers in one call, with the same retries and checks as the calls of the other graph."""
-    return create_sot_graph(model, route=lambda _: False)
+    return create_sot_graph(model, route=lambda _: False, system_prompt="")
 
 
 async def compare(

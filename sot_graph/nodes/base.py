@@ -92,9 +92,9 @@ class Node(Runnable[Any, Any]):
         options |= {"policies": self.policies, "secrets": secrets}
         return Call(stage=stage, what=what, config=config, prompt=prompt, **options)
 
-    def messages(self, conversation: Sequence[BaseMessage], instruction: str = "") -> list[BaseMessage]:
+    def messages(self, conversation: Sequence[BaseMessage], turns: Sequence[str] = ()) -> list[BaseMessage]:
         """The messages of one call."""
-        return messages_of(self.system_prompt, conversation, instruction)
+        return messages_of(self.system_prompt, conversation, turns)
 
 
 class Turn(NamedTuple):

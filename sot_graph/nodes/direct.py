@@ -4,7 +4,7 @@ from langchain_core.runnables import RunnableConfig
 
 from sot_graph.messages import GAP
 from sot_graph.nodes.base import Node, Steps, answer_update
-from sot_graph.prompts import continuation, messages_of
+from sot_graph.prompts import continuation
 from sot_graph.run import OPENING, TextWriter, run_of
 from sot_graph.state import SotState
 
@@ -18,13 +18,12 @@ class Direct(Node):
         """Write the answer."""
         opening = state.get("opening") or ""
         run_of(config).answer.put(OPENING, opening, config, ends=True)
-        messages = self.messages(state["messages"])
         writer = TextWriter(INDEX, config, self.habits)
         call = self.call(
             "direct",
             "answer",
             config,
-            lambda shown: messages_of(None, messages, continuation(GAP.join(filter(None, (opening, shown))))),
+            lambda shown: self.messages(state["messages"], continuation(GAP.join(filter(None, (opening, shown))))),
             writer=writer,
         )
         yield call

@@ -16,7 +16,7 @@ from sot_graph.expander import Expander
 from sot_graph.messages import GAP
 from sot_graph.models import Model
 from sot_graph.nodes.base import Node, Steps, before_answer
-from sot_graph.prompts import LENGTH, point_instruction
+from sot_graph.prompts import LENGTH, point_turns
 from sot_graph.redaction import describe
 from sot_graph.replies import end_of
 from sot_graph.run import OPENING, TextWriter, run_of
@@ -60,6 +60,8 @@ class Expand(Node):
         is_answer: bool,  # false if a merge of the caller's makes the answer
     ) -> None:
         self.expander = model if isinstance(model, Expander) else None
+        if self.expander:  # it may have a system prompt of its own
+            system_prompt = system_prompt or SystemMessage("")
         super().__init__(model.runnable if isinstance(model, Expander) else model, policies, system_prompt, habits)
         self.headings, self.is_answer = headings, is_answer
 
@@ -91,8 +93,8 @@ class Expand(Node):
         expander = self.expander
 
         def prompt(shown: str) -> Any:
-            instruction = point_instruction(task, length="" if expander else LENGTH, opening=opening, shown=shown)
-            messages = self.messages(conversation, instruction)
+            turns = point_turns(task, length="" if expander else LENGTH, opening=opening, shown=shown)
+            messages = self.messages(conversation, turns)
             return expander.input(messages) if expander else messages
 
         options = expander.call_options() if expander else {}

@@ -8,9 +8,8 @@ import logging
 from langchain_core.runnables import RunnableConfig
 from langgraph.errors import GraphBubbleUp
 
-from sot_graph.messages import GAP
 from sot_graph.nodes.base import Node, Steps, read_turn
-from sot_graph.prompts import LEAD, continuation
+from sot_graph.prompts import lead_turns
 from sot_graph.redaction import describe
 from sot_graph.run import OPENING, TextWriter
 from sot_graph.state import SotState
@@ -32,7 +31,7 @@ class Lead(Node):
             "lead",
             "opening",
             config,
-            lambda shown: self.messages(conversation, GAP.join(filter(None, (LEAD, continuation(shown))))),
+            lambda shown: self.messages(conversation, lead_turns(shown)),
             writer=writer,
         )
         try:

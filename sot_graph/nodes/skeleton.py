@@ -6,6 +6,7 @@ short titles and nothing else (section 2 of the paper).
 
 import logging
 from collections.abc import Generator, Sequence
+from functools import partial
 from typing import Any, Literal
 
 from langchain_core.load import dumps
@@ -14,11 +15,12 @@ from langchain_core.runnables import Runnable, RunnableConfig
 from langgraph.types import Overwrite, RetryPolicy
 
 from sot_graph import _engine
+from sot_graph.calls import Call
 from sot_graph.models import Model, resolve, structured
 from sot_graph.nodes.base import Node, Request, Steps, Turn, read_turn
 from sot_graph.outline import clean_titles
-from sot_graph.outline_reply import Outline, Outlined, OutlineReply, StructuredReply
-from sot_graph.prompts import PLAIN_FORM, outline_instruction, revision_instruction
+from sot_graph.outline_reply import Outline, Outlined, OutlineReply, StructuredReply, bounded
+from sot_graph.prompts import bounds, outline_turns
 from sot_graph.redaction import secrets_of
 from sot_graph.replies import ValueReply
 from sot_graph.run import run_of
@@ -52,11 +54,16 @@ class Skeleton(Node):
         super().__init__(model, policies, system_prompt, habits)
         self.secrets = secrets_of(model, route)
         self.outliner, self.route, self.is_reviewed = model, route, is_reviewed
-        self.min_points, self.max_points = counts = (min_points, max_points)
-        self.instruction = outline_instruction(*counts, may_decline=route == "auto", has_opening=has_opening)
-        self.revised_instruction = outline_instruction(*counts, may_decline=False, has_opening=False)
+        self.min_points, self.max_points, self.has_opening = min_points, max_points, has_opening
+        self.count = bounds(min_points, max_points)
+        # To decline is one title, because some servers cannot give an empty list (vLLM issue 13821).
+        self.schemas: tuple[type[Outline] | None, ...] = (
+            bounded(1 if route == "auto" else self.count[0], max_points),
+            Outline,
+            None,
+        )
         self._bound: tuple[Model, Model | None] | None = None
-        self._without_schema: set[str] = set()  # the models whose providers refused a schema
+        self._refused: dict[str, int] = {}  # how many of the schemas a model's provider refused
 
     def steps(self, state: SotState, config: RunnableConfig) -> Steps:
         """Write the outline, unless the caller has one or the question does not suit."""
@@ -102,31 +109,45 @@ class Skeleton(Node):
         self, turn: Turn, config: RunnableConfig, attempts: list[Attempt], revision: Revision | None
     ) -> Generator[Request, Any, list[str]]:
         """Ask for the outline: by a schema if the model can, else as plain text."""
-        instruction = [self.revised_instruction, revision_instruction(revision)] if revision else [self.instruction]
+        may_decline = self.route == "auto" and not revision
+        told = partial(
+            outline_turns, may_decline=may_decline, has_opening=self.has_opening and not revision, revision=revision
+        )
+
+        def call(runnable: Model, reader: type[OutlineReply], turns: list[str]) -> Call:
+            messages = self.messages(turn.conversation, turns)
+            options: Any = {"runnable": runnable, "reader": reader, "attempts": attempts}
+            return self.call("skeleton", "outline", config, lambda _shown: messages, **options)
+
         model = resolve(self.outliner, config)
-        bound = self._structured(model)
-        if bound is not None:
-            messages = self.messages(turn.conversation, "\n".join(instruction))
-            options: Any = {"runnable": bound, "reader": StructuredReply, "attempts": attempts}
-            reply: Outlined = yield self.call("skeleton", "outline", config, lambda _shown: messages, **options)
-            if reply.titles is not None:
-                return reply.titles
-        plain = self.messages(turn.conversation, "\n".join([*instruction, PLAIN_FORM]))
-        options = {"runnable": model, "reader": OutlineReply, "attempts": attempts}
-        outlined: Outlined = yield self.call("skeleton", "outline", config, lambda _shown: plain, **options)
+        reply: Outlined | None = None
+        while (bound := self._structured(model)) is not None:
+            reply = yield call(bound, StructuredReply, told(None))
+            titles: list[str] | None = reply.titles
+            if titles is not None and (may_decline or len(clean_titles(titles)) >= self.min_points):
+                return titles
+            if reply.refused != "bounds":
+                break
+            self._refuse(model)
+        outlined: Outlined = yield call(model, OutlineReply, told(self.count))
         if outlined.message:
             self.habits.learn(closes_unopened=closes_unopened(outlined.message.text))
-        if bound is not None and reply.is_lasting:  # it was the schema: the next run does without it
-            self._without_schema.add(dumps(model))
-            self._bound = (model, None)
+        if reply and reply.refused == "schema":
+            self._refuse(model, all_of_them=True)
         return outlined.titles or []
 
     def _structured(self, model: Model) -> Model | None:
-        """The model bound to the schema, if it can be, made once for as long as the model stays the same."""
+        """The model bound to a schema, if it can be, made once for as long as the model stays the same."""
         if self._bound is None or self._bound[0] is not model:
-            is_refused = bool(self._without_schema) and dumps(model) in self._without_schema
-            self._bound = (model, None if is_refused else structured(model, Outline))
+            schema = self.schemas[self._refused.get(dumps(model), 0) if self._refused else 0]
+            self._bound = (model, structured(model, schema) if schema else None)
         return self._bound[1]
+
+    def _refuse(self, model: Model, *, all_of_them: bool = False) -> None:
+        """Do without the schema that a model's provider refused, or without any."""
+        name, last = dumps(model), len(self.schemas) - 1
+        self._refused[name] = last if all_of_them else min(self._refused.get(name, 0) + 1, last)
+        self._bound = None
 
     def _capped(self, outline: list[str], given: int) -> list[str]:
         """The points to write, of an outline that was given with so many titles."""

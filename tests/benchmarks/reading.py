@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Callable
 from itertools import pairwise
 
 from sot_graph import SotInput, astream_answer, create_sot_graph
+from sot_graph.prompts import LEAD
 from tests.benchmarks.server import serving
 from tests.fake_openai import Reply, Request, outline_json
 
@@ -27,7 +28,7 @@ def script(request: Request) -> Reply:
     elif request.stage == "expand":
         text = " ".join(["word"] * LENGTHS[request.title])
     else:
-        text = " ".join(["word"] * (OPENING if "Write only the opening" in request.prompt else sum(LENGTHS.values())))
+        text = " ".join(["word"] * (OPENING if LEAD in request.prompt else sum(LENGTHS.values())))
     return Reply(text, first_token=FIRST_TOKEN, per_token=PER_TOKEN)
 
 

@@ -18,9 +18,8 @@ from langgraph.types import RetryPolicy
 from typing_extensions import TypedDict
 
 from sot_graph import ExpansionError, SotInput, create_sot_graph, stream_answer
-from sot_graph.prompts import YOUR_POINT
 from tests.agents import Tree, lookup
-from tests.fake_openai import TITLES, FakeOpenAI, Reply, Request, outline_json, usual
+from tests.fake_openai import TITLES, FakeOpenAI, Reply, Request, outline_json, title_told, usual
 from tests.integration.conftest import THREAD, Run
 
 QUESTION: SotInput = {"question": "How can I sleep better?"}
@@ -28,7 +27,7 @@ FAST = RetryPolicy(initial_interval=0.01, jitter=False)
 
 
 def title_in(messages: list[BaseMessage]) -> str:
-    return messages[-1].text.rpartition(YOUR_POINT)[2].partition(": ")[2]
+    return title_told(messages[-1].text)
 
 
 def written(messages: list[BaseMessage]) -> str:
@@ -89,9 +88,16 @@ async def test_it_gets_the_points_messages(server: FakeOpenAI, run: Run) -> None
 
     graph = create_sot_graph(server.model(), expander=note, system_prompt="Be kind.")
     await run(graph, {"messages": [("user", "Hello"), ("ai", "Hi"), ("user", "What now?")]})
-    assert [[message.type for message in messages] for messages in got] == [["system", "human", "ai", "human"]] * 4
-    assert all(messages[-1].text.startswith("What now?\n\n") for messages in got)
-    assert all("One or two sentences" not in messages[-1].text for messages in got), "its length is its own"
+    assert [[message.type for message in messages] for messages in got] == [
+        ["system", *["human", "ai"] * 2, "human"]
+    ] * 4
+    assert all(messages[3].text == "What now?" for messages in got)
+    assert {messages[-1].text for messages in got} == {f"Tell me more about {title}." for title in TITLES}
+
+
+async def test_it_gets_no_system_message_of_ours(server: FakeOpenAI, run: Run) -> None:
+    result = await run(create_sot_graph(server.model(), expander=lambda messages: messages[0].type), QUESTION)
+    assert {point["text"] for point in result["points"]} == {"human"}, "an agent may have a system prompt of its own"
 
 
 async def test_its_usage_is_counted(server: FakeOpenAI, run: Run) -> None:
@@ -200,9 +206,9 @@ def inner_titles(request: Request) -> Reply:
     """Four points, each an answer of its own of two points."""
     if request.stage != "skeleton":
         return Reply(f"It is {request.title}.")
-    if YOUR_POINT not in request.prompt:
+    title = title_told(request.messages[-3]["content"])  # of the outer graph's point
+    if not title:
         return Reply(outline_json(TITLES))
-    title = request.prompt.partition(YOUR_POINT)[2].partition(": ")[2].partition("\n")[0]
     return Reply(outline_json([f"{title}, first", f"{title}, then"]))
 
 
@@ -290,7 +296,7 @@ def researched(request: Request) -> Reply:
     last = request.messages[-1]
     if last["role"] == "tool":
         return Reply(f"It is known: {last['content']}")
-    title = str(last["content"]).rpartition(YOUR_POINT)[2].partition(": ")[2]
+    title = title_told(str(last["content"]))
     return Reply("Let me see.", finish="tool_calls", calls=[("lookup", {"topic": title})])
 
 

@@ -37,6 +37,7 @@ from sot_graph import (
     create_sot_tool,
     stream_answer,
 )
+from sot_graph.prompts import LANGUAGE_BY_DEFAULT
 from tests.agents import (
     ANSWER,
     OURS,
@@ -115,8 +116,8 @@ async def test_the_points_see_the_system_prompt_and_the_conversation_and_tool_re
     assert_valid(result["messages"])
     assert_accepted(server.requests)
     for request in server.of_stage("expand"):
-        assert [message["role"] for message in request.messages] == ["system", "user", "assistant", "user"]
-        assert request.messages[0]["content"] == "Be brief {x}."
+        assert [message["role"] for message in request.messages] == ["system", *["user", "assistant"] * 2, "user"]
+        assert request.messages[0]["content"] == f"Be brief {{x}}.\n\n{LANGUAGE_BY_DEFAULT}"
         assert request.messages[1]["content"] == "How can I sleep better?"
         assert "Facts on sleep." in request.messages[2]["content"]
         assert 'lookup({"topic": "caffeine"})' in request.messages[2]["content"]
@@ -131,7 +132,7 @@ async def test_a_prompt_that_middleware_before_it_makes_reaches_the_points(serve
     playing(server, OUTLINED)
     ours = SkeletonOfThoughtMiddleware(server.model())
     await run(create_agent(server.model(), middleware=[of_the_day, ours]), QUESTION)
-    assert all(request.messages[0]["content"] == "It is Monday." for request in server.of_stage("expand"))
+    assert all(request.messages[0]["content"].startswith("It is Monday.\n\n") for request in server.of_stage("expand"))
 
 
 async def test_a_plain_answer_passes_through(server: FakeOpenAI, run: Run) -> None:
@@ -191,9 +192,9 @@ async def test_a_graph_of_ones_own_writes(server: FakeOpenAI, run: Run) -> None:
     playing(server, OUTLINED)
     result = await run(agent_of(server, graph=graph, system_prompt="Be brief."), QUESTION)
     assert result["messages"][-1].text.startswith(f"## {TITLES[0]}\n\n")
-    system, user = server.of_stage("expand")[0].messages
-    assert (system["role"], system["content"]) == ("system", "In verse.\n\nBe brief."), "many templates refuse two"
-    assert user["role"] == "user"
+    system, *turns = server.of_stage("expand")[0].messages
+    assert system == {"role": "system", "content": f"In verse.\n\nBe brief.\n\n{LANGUAGE_BY_DEFAULT}"}
+    assert [turn["role"] for turn in turns] == ["user", "assistant", "user"], "many templates refuse two systems"
 
 
 # --- threads -------------------------------------------------------------------------------------

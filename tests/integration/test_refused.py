@@ -1,6 +1,7 @@
 """Servers that refuse a part of our request: the schema of the outline, or the token counts of a stream."""
 
 import json
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,7 +13,7 @@ from langgraph.types import RetryPolicy
 
 from sot_graph import create_sot_graph
 from sot_graph.prompts import PLAIN_FORM
-from tests.clients import CLIENTS
+from tests.clients import CLIENTS, Client
 from tests.script_server import HttpRequest, Part, ScriptServer, response
 
 FAST = RetryPolicy(initial_interval=0.001, jitter=False)
@@ -229,3 +230,57 @@ async def test_a_chains_model_does_not_retry_below_ours(http_server: ScriptServe
     with pytest.raises(Exception, match="2 of 2 points"):
         await answer(graph)
     assert len(http_server.requests) - len(outlines(http_server)) == 6
+
+
+# --- the bounds of the schema ------------------------------------------------------------------------
+
+
+def bounds_in(request: HttpRequest) -> list[int]:
+    """The fewest and the most points of a request's schema, in the words of any provider."""
+    return sorted(int(bound) for bound in re.findall(r"'m(?:in|ax)_?[iI]tems': '?(\d+)", str(request.body)))
+
+
+@pytest.mark.parametrize(
+    ("options", "bounds"),
+    [
+        ({}, [1, 10]),
+        ({"route": "always"}, [3, 10]),
+        ({"route": lambda _: True, "min_points": 4, "max_points": 6}, [4, 6]),
+        ({"route": "always", "max_points": 2}, [2, 2]),
+    ],
+    ids=["auto", "always", "a function", "few"],
+)
+async def test_the_schema_bounds_the_outline(
+    http_server: ScriptServer, answer: Any, options: dict[str, Any], bounds: list[int]
+) -> None:
+    http_server.script = well
+    await answer(create_sot_graph(OPENAI.make(http_server.url), **options))
+    assert bounds_in(outlines(http_server)[0]) == bounds
+
+
+@pytest.mark.parametrize("client", CLIENTS.values(), ids=CLIENTS)
+async def test_each_client_sends_the_bounds(http_server: ScriptServer, answer: Any, client: Client) -> None:
+    http_server.script = lambda request: well(request, client)
+    await answer(create_sot_graph(client.make(http_server.url), min_points=1))
+    assert bounds_in(http_server.requests[0]) == [1, 10]
+
+
+@pytest.mark.parametrize(
+    "words",
+    ["'minItems' is not permitted", "property 'maxItems' is not supported", 'Unknown name "min_items"'],
+)
+async def test_bounds_that_are_refused_are_left_out(http_server: ScriptServer, answer: Any, words: str) -> None:
+    http_server.script = lambda request: response(error(words), 400) if bounds_in(request) else well(request)
+    graph = create_sot_graph(OPENAI.make(http_server.url), retry_policy=FAST)
+    for _ in range(2):
+        assert [point["title"] for point in (await answer(graph))["points"]] == ["Light", "Noise"]
+    assert [bool(bounds_in(request)) for request in outlines(http_server)] == [True, False, False]
+    assert all(map(has_schema, outlines(http_server)))
+
+
+async def test_a_schema_that_is_refused_even_without_bounds_is_left_out(http_server: ScriptServer, answer: Any) -> None:
+    http_server.script = refusing(response(error("minItems, maxItems, items: not supported"), 400))
+    graph = create_sot_graph(OPENAI.make(http_server.url), retry_policy=FAST)
+    for _ in range(2):
+        assert [point["title"] for point in (await answer(graph))["points"]] == ["Light", "Noise"]
+    assert [has_schema(request) for request in outlines(http_server)] == [True, True, False, False]

@@ -56,7 +56,7 @@ async def test_a_list_replaces(server: FakeOpenAI, run: Run) -> None:
     result = await run(graph, Command(resume=edited), THREAD)
     assert [point["title"] for point in result["points"]] == [TITLES[2], "A new one", TITLES[0]]
     assert len(server.of_stage("skeleton")) == 1
-    assert "1. Less evening caffeine\n2. A new one\n3. Regular sleep hours" in server.of_stage("expand")[0].prompt
+    assert "\nLess evening caffeine; A new one; Regular sleep hours.\n" in server.of_stage("expand")[0].prompt
 
 
 async def test_a_person_may_keep_one_point_only(server: FakeOpenAI, run: Run) -> None:
@@ -78,10 +78,11 @@ async def test_a_remark_is_followed_and_the_new_outline_is_shown(server: FakeOpe
     second = await run(graph, Command(resume="more on naps {x}, please"), THREAD)
     assert (shown(first)["titles"], shown(second)["titles"]) == (TITLES, [*TITLES, "Naps"])
     assert first["__interrupt__"][0].id != second["__interrupt__"][0].id
-    again = server.of_stage("skeleton")[1].prompt
-    assert again.startswith(QUESTION), "what is shared stays in front"
-    assert "more on naps {x}, please" in again
-    assert "1. Regular sleep hours\n2. A dark room" in again
+    before, again = (request.messages for request in server.of_stage("skeleton"))
+    assert again[:3] == before[:3], "what is shared stays in front"
+    outline, remark = again[4:]
+    assert outline == {"role": "assistant", "content": f"{'; '.join(TITLES)}."}
+    assert remark["content"].startswith("more on naps {x}, please\n\n")
     assert server.of_stage("expand") == []
     result = await run(graph, Command(resume=True), THREAD)
     assert [point["title"] for point in result["points"]] == [*TITLES, "Naps"]

@@ -12,7 +12,8 @@ import pytest
 from langchain_core.messages import BaseMessage
 
 from sot_graph import DemoChatModel, ExpansionError, SotInput, astream_answer, create_sot_graph, stream_answer
-from sot_graph.prompts import YOUR_POINT
+from sot_graph.demo import demo_titles
+from tests.fake_openai import title_told
 
 WARM_UP, WINDOW, WINDOWS = 12, 14, 3
 QUESTION: SotInput = {"question": "How do bees find their way home?"}
@@ -22,7 +23,7 @@ class _Failing(DemoChatModel):
     """Fails at the second point, for good."""
 
     def _paced(self, messages: list[BaseMessage], *args: Any) -> Iterator[Any]:
-        if f"{YOUR_POINT} 2" in messages[-1].text:
+        if title_told(messages[-1].text) == demo_titles(str(QUESTION["question"]))[1]:
             msg = "out of order"
             raise LookupError(msg)
         return super()._paced(messages, *args)

@@ -92,7 +92,7 @@ async def test_any_history_is_answered(
     assert [point["status"] for point in result["points"]] == ["written"] * 4
     assert result["messages"][-1].response_metadata["sot"]["stages"].keys() == {"skeleton", "lead", "expand"}
     assert_told(server.requests, "Be brief.", "beds")
-    prefixes = {str(request.messages[:-1]) for request in server.requests}
+    prefixes = {str(request.messages[:-2]) for request in server.requests}
     assert len(prefixes) == 1, "a prefix cache reads them once"
 
 

@@ -18,6 +18,7 @@ from typer.testing import CliRunner
 from sot_graph import DemoChatModel, create_sot_graph
 from sot_graph.cli import app, tables, terminal
 from sot_graph.cli import compare as compare_command
+from sot_graph.demo import demo_titles
 from sot_graph.evaluation.answers import answers_html
 from sot_graph.evaluation.compare import (
     Answer,
@@ -45,7 +46,7 @@ from sot_graph.evaluation.summary import (
     time_rows,
     verdict_rows,
 )
-from sot_graph.prompts import YOUR_POINT
+from sot_graph.prompts import TELL
 
 QUICK = DemoChatModel(first_token=0, tokens_per_second=0)
 PACED = DemoChatModel._paced  # noqa: SLF001 - the way in for a fault
@@ -402,7 +403,7 @@ def test_cached_tokens_have_their_own_price() -> None:
 
 
 async def test_an_answer_with_missing_points_is_incomplete(monkeypatch: pytest.MonkeyPatch) -> None:
-    refuse(monkeypatch, f"{YOUR_POINT} 2: ", f"{YOUR_POINT} 3: ")
+    refuse(monkeypatch, *(TELL.format(title=title) for title in demo_titles(QUESTIONS[0])[1:3]))
     found = await timed_answer(create_sot_graph(QUICK, on_error="keep"), QUESTIONS[0])
     assert found["error"] == f"2 of {found['points']} points could not be written: ValueError: wrong key\nat all"
     assert found["text"]
@@ -506,10 +507,10 @@ def nine_questions(folder: Path) -> Path:
 
 
 def refuse(monkeypatch: pytest.MonkeyPatch, *parts: str) -> None:
-    """Let the demo fail if its prompt contains one of these parts."""
+    """Let the demo fail if a message contains one of these parts."""
 
     def paced(model: DemoChatModel, messages: Any, *args: Any) -> Any:
-        if any(part in messages[-1].text for part in parts):
+        if any(part in message.text for message in messages for part in parts):
             msg = "wrong key\nat all"
             raise ValueError(msg)
         return PACED(model, messages, *args)

@@ -300,8 +300,24 @@ def test_a_title_keeps_its_own_signs_and_numbers(form: str, title: str) -> None:
 
 
 def test_a_long_title_is_cut() -> None:
-    assert clean_title("x" * 10 * TITLE_LIMIT) == "x" * TITLE_LIMIT
-    assert clean_title("abc, " * TITLE_LIMIT).endswith("abc")
+    title = "".join(map(str, range(TITLE_LIMIT)))
+    assert clean_title(title) == title[:TITLE_LIMIT]
+    assert clean_title("a, ".join(map(str, range(TITLE_LIMIT)))).endswith("a")
+
+
+@pytest.mark.parametrize(
+    "title",
+    [
+        "1.1.1.1.1.1.1.1.1.1.1",
+        "na na na na na na na na",
+        "点点点点点点点点点",
+        "name, name, name, name, name, name, nam",
+    ],
+)
+def test_a_title_that_is_one_string_over_and_over_is_dropped(title: str) -> None:
+    assert clean_titles([title, "Ha ha ha!", "New York, New York", "1999", "Zzz", "10000000"]) == [
+        *("Ha ha ha!", "New York, New York", "1999", "Zzz", "10000000"),
+    ]
 
 
 def test_empty_and_repeated_titles_are_dropped() -> None:

@@ -27,11 +27,11 @@ from langchain_core.messages import (
 from sot_graph.caching import digest
 from sot_graph.messages import THOUGHTS
 from sot_graph.nodes.base import read_turn
-from sot_graph.prompts import messages_of
+from sot_graph.prompts import LANGUAGE_BY_DEFAULT, messages_of
 from tests.fake_openai import template_error
 
 PICTURE = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}
-INSTRUCTION = "Write."
+TURNS = ["Let me see.", "Write."]
 
 
 def call(args: Any, **more: Any) -> Any:
@@ -56,14 +56,17 @@ def assert_strict(messages: Sequence[BaseMessage]) -> None:
     assert not error, error
 
 
-def laid_out(*conversation: BaseMessage, system: str = "", instruction: str = INSTRUCTION) -> list[tuple[str, Any]]:
-    messages = messages_of(SystemMessage(system) if system else None, conversation, instruction)
+def laid_out(*conversation: BaseMessage, system: str = "", turns: Sequence[str] = TURNS) -> list[tuple[str, Any]]:
+    """The messages of a call, without a rule of ours in the system message and without the call's own turns."""
+    messages = messages_of(SystemMessage(system), conversation, turns)
     assert_strict(messages)
-    return [(message.type, message.content) for message in messages]
+    laid = [(message.type, message.content) for message in messages]
+    assert laid[len(laid) - len(turns) :] == [*zip(("ai", "human"), turns, strict=False)]
+    return laid[: len(laid) - len(turns)]
 
 
 def asked(text: str) -> tuple[str, str]:
-    return ("human", f"{text}\n\n---\n{INSTRUCTION}")
+    return ("human", text)
 
 
 def told(*conversation: BaseMessage) -> str:
@@ -88,14 +91,17 @@ def told(*conversation: BaseMessage) -> str:
     ids=["in front", "behind", "developer", "chunk of a chat message", "with empty ones"],
 )
 def test_all_system_messages_are_one_in_front(conversation: list[BaseMessage]) -> None:
-    assert laid_out(*conversation, system="Be brief.") == [("system", "Be brief.\n\nRhyme."), asked("Why?")]
+    assert laid_out(*conversation, system="Be brief.") == [
+        ("system", f"Be brief.\n\nRhyme.\n\n{LANGUAGE_BY_DEFAULT}"),
+        asked("Why?"),
+    ]
     assert laid_out(*conversation) == [("system", "Rhyme."), asked("Why?")]
 
 
 def test_a_cached_block_of_the_system_prompt_stays_as_it_is() -> None:
     cached = text_block("Be brief.", cache_control={"type": "ephemeral"})
-    system, _ = messages_of(SystemMessage([cached]), [SystemMessage("Rhyme."), HumanMessage("Why?")], INSTRUCTION)
-    assert system.content == [cached, text_block("\n\nRhyme.")]
+    system, _ = messages_of(SystemMessage([cached]), [SystemMessage("Rhyme."), HumanMessage("Why?")])
+    assert system.content == [cached, text_block("\n\nRhyme."), text_block(f"\n\n{LANGUAGE_BY_DEFAULT}")]
 
 
 # --- turns -------------------------------------------------------------------------------------------
@@ -126,8 +132,7 @@ def test_neighbours_of_one_role_are_joined() -> None:
 )
 def test_texts_and_blocks_are_joined(first: Any, second: Any, content: list[Any]) -> None:
     conversation = [HumanMessage(first), HumanMessage(second)]
-    expected = [*content, text_block(f"\n\n---\n{INSTRUCTION}")]
-    assert laid_out(*conversation) == [("human", expected)]
+    assert laid_out(*conversation) == [("human", content)]
     assert [message.content for message in conversation] == [first, second], "the conversation stays as it was"
 
 
@@ -159,20 +164,20 @@ def test_a_message_that_fits_is_sent_as_it_is() -> None:
         AIMessage([reasoning, text_block("So.")], id="2", response_metadata={"model_provider": "openai"}),
         HumanMessage("And?", id="3"),
     ]
-    laid = messages_of(None, conversation)
+    laid = messages_of(SystemMessage(""), conversation)
     assert all(one is other for one, other in zip(laid, conversation, strict=True))
-    *_, last = messages_of(None, [HumanMessage("Why?", name="ann")], INSTRUCTION)
+    *_, last = messages_of(None, [HumanMessage("Why?", name="ann")])
     assert last.name == "ann"
-    *_, last = messages_of(None, [HumanMessage("Why?", name="ann"), HumanMessage("How?", name="ben")], INSTRUCTION)
+    *_, last = messages_of(None, [HumanMessage("Why?", name="ann"), HumanMessage("How?", name="ben")])
     assert last.name is None, "two have asked"
 
 
-def test_without_an_instruction_the_question_ends_the_call() -> None:
+@pytest.mark.parametrize("turns", [[], TURNS])
+def test_the_question_comes_last_before_the_calls_own_turns(turns: list[str]) -> None:
     question, result = ChatMessage(content="Why?", role="user"), ToolMessage("Facts.", tool_call_id="1", name="look")
     told_result = ("ai", "[The tool look() gave:]\nFacts.")
-    assert laid_out(question, result, instruction="") == [("human", "Why?"), told_result, ("human", "Why?")]
-    assert laid_out(question, AIMessage(""), instruction="") == [("human", "Why?")]
-    assert laid_out(question, result) == [("human", "Why?"), told_result, ("human", f"---\n{INSTRUCTION}")]
+    assert laid_out(question, result, turns=turns) == [("human", "Why?"), told_result, ("human", "Why?")]
+    assert laid_out(question, AIMessage(""), turns=turns) == [("human", "Why?")]
 
 
 def test_a_chat_message_of_the_users_is_the_question() -> None:
@@ -322,7 +327,7 @@ def test_any_history_is_laid_out_strictly_and_keeps_its_texts(
     conversation, texts = history
     conversation += [kind(content="behind") for kind in behind]
     before = copy.deepcopy(conversation)
-    calls = [messages_of(system, conversation, instruction) for instruction in ("", "Plan.", "Write.")]
+    calls = [messages_of(system, conversation, turns) for turns in ([], ["Let me see.", "Plan."], ["A; b.", "Write."])]
     for messages in calls:
         assert_strict(messages)
         sent = str([message.content for message in messages])
@@ -330,6 +335,6 @@ def test_any_history_is_laid_out_strictly_and_keeps_its_texts(
         assert not [text for text in texts if text not in sent]
         assert ("ARGS" in sent) == ("ARGS" in str(conversation))
         assert not [message for message in messages if getattr(message, "tool_calls", [])]
-    assert calls[1][:-1] == calls[2][:-1], "a prefix cache reads them once"
+    assert calls[0] == calls[1][:-2] == calls[2][:-2], "a prefix cache reads them once"
     assert conversation == before
-    assert [m.content for m in messages_of(None, calls[1])] == [m.content for m in calls[1]]
+    assert [m.content for m in messages_of(SystemMessage(""), calls[1])] == [m.content for m in calls[1]]
