@@ -1,7 +1,7 @@
 """The graph: options in, wired graph out."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
-from typing import Any, Literal, cast
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from typing import Any, Literal, Self, cast
 
 from langchain_core.messages import HumanMessage, SystemMessage
 from langchain_core.runnables import Runnable, RunnableConfig, RunnableLambda
@@ -15,6 +15,7 @@ from langgraph.types import CachePolicy, Checkpointer, Command, RetryPolicy
 
 from sot_graph import _engine
 from sot_graph.caching import with_key
+from sot_graph.checks import Resumed, check_configurable, check_input, check_limits, check_options, resumed
 from sot_graph.expander import Expander
 from sot_graph.models import Model, habits_of, is_model, prepare_model
 from sot_graph.nodes.direct import Direct
@@ -29,24 +30,6 @@ from sot_graph.state import SotInput, SotOutput, SotState
 from sot_graph.streaming import until_closed
 from sot_graph.text import encodable, storable
 from sot_graph.tracing import LAST_MESSAGE, graph_metadata
-
-FUNCTION = (Runnable | Callable | None, "a function or a Runnable")
-FLAG = (bool, "True or False")
-OPTIONS: dict[str, tuple[Any, str]] = {
-    "expander": FUNCTION,
-    "route": (Runnable | Callable | str, "'auto', 'always', a function or a Runnable"),
-    "system_prompt": (str | SystemMessage | None, "text or a SystemMessage"),
-    "min_points": (int, "a whole number"),
-    "max_points": (int, "a whole number"),
-    "headings": FLAG,
-    "lead": FLAG,
-    "merge": FUNCTION,
-    "on_error": (str, "'raise' or 'keep'"),
-    "review": FLAG,
-    "cache_policy": (CachePolicy | None, "a langgraph CachePolicy"),
-}
-"""What each option may be."""
-CHOICES = {"route": ("auto", "always"), "on_error": ("raise", "keep")}
 
 
 def create_sot_graph(  # noqa: PLR0913 - one option each, keyword-only
@@ -117,7 +100,8 @@ def create_sot_graph(  # noqa: PLR0913 - one option each, keyword-only
         ValueError: An option has a value that it cannot have.
 
     Invoking the graph raises:
-        ValueError: The input has no question, or a blank one.
+        ValueError: The input has no question, or a blank one; the config has a concurrency limit that is none.
+        TypeError: The input is no dict with the keys of `SotInput`, or a value in it has another type.
         ExpansionError: Points failed; see `on_error`.
         Exception: The model's own error, if the outline or the direct answer failed.
 
@@ -130,7 +114,7 @@ def create_sot_graph(  # noqa: PLR0913 - one option each, keyword-only
         print(result["answer"])
         ```
     """
-    _check_options(locals())
+    check_options(locals())
     writer = prepare_model(model)
     outliner = prepare_model(skeleton_model, "skeleton_model") if skeleton_model is not None else writer
     other = _runnable(expander)
@@ -183,20 +167,51 @@ class SotGraph(CompiledStateGraph[SotState, None, SotInput, SotOutput]):
 
     def stream(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Iterator[Any]:  # noqa: A002 - the engine's signature, without its overloads
         """Stream the graph; see LangGraph."""
+        check_input(input)
         # A caller's own control stays as it is, and a parent's stops its subgraphs, too.
         control = None if kwargs.get("control") or ensure_config()["configurable"] else RunControl()
         kwargs |= {"control": control} if control else {}
         stream = super().stream(_storable(input), self._run_config(input, config, kwargs), **kwargs)
+        stream = resumed(stream) if input is None else stream
         return until_closed(stream, control) if control else stream
 
     def astream(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> AsyncIterator[Any]:  # noqa: A002 - the engine's signature, without its overloads
         """Stream the graph; see LangGraph."""
-        return super().astream(_storable(input), self._run_config(input, config, kwargs), **kwargs)
+        check_input(input)
+        stream = super().astream(_storable(input), self._run_config(input, config, kwargs), **kwargs)
+        return Resumed(stream) if input is None else stream
+
+    def with_config(self, config: RunnableConfig | None = None, **options: Any) -> Self:
+        """Bind a config; see LangChain, which would drop a limit of 0."""
+        check_limits([config, cast("RunnableConfig", options)])
+        return super().with_config(config, **options)
+
+    # A pool of threads, and asyncio's semaphore, would be made of a limit before any run could refuse it.
+    def batch(self, inputs: Any, config: Any = None, **options: Any) -> list[Any]:
+        """Invoke the graph for each input; see LangChain."""
+        check_limits(config)
+        return super().batch(inputs, config, **options)
+
+    async def abatch(self, inputs: Any, config: Any = None, **options: Any) -> list[Any]:
+        """Invoke the graph for each input; see LangChain."""
+        check_limits(config)
+        return await super().abatch(inputs, config, **options)
+
+    def batch_as_completed(self, inputs: Any, config: Any = None, **options: Any) -> Iterator[Any]:
+        """Invoke the graph for each input; see LangChain."""
+        check_limits(config)
+        return super().batch_as_completed(inputs, config, **options)
+
+    def abatch_as_completed(self, inputs: Any, config: Any = None, **options: Any) -> AsyncIterator[Any]:
+        """Invoke the graph for each input; see LangChain."""
+        check_limits(config)
+        return super().abatch_as_completed(inputs, config, **options)
 
     def _run_config(self, given: Any, config: RunnableConfig | None, options: dict[str, Any]) -> RunnableConfig:
         config, bound = config or {}, self.config or {}
-        limits = [each.get("max_concurrency") for each in (config, bound, ensure_config())]
+        limits = check_limits([config, bound, ensure_config()])
         configurable = {**(bound.get("configurable") or {}), **_engine.configurable_of(config)}
+        check_configurable(configurable)
         # `Run` enforces the limit. For LangGraph it is the size of a thread pool, in which the waiter of a streamed run
         # takes a thread: with a limit of 1, nothing else would ever run.
         config = {**config, "max_concurrency": _engine.THREADS}
@@ -235,29 +250,6 @@ def _storable(given: Any) -> Any:
         return given
     messages = add_messages(given.get("messages") or [], HumanMessage(encodable(question)))
     return {**given, "question": None, "messages": messages}
-
-
-def _check_options(options: Mapping[str, Any]) -> None:
-    for option, (kind, valid) in OPTIONS.items():
-        value = options[option]
-        if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
-            msg = f"{option} must be {valid}, not {value!r:.200}."
-            raise TypeError(msg)
-    for option, choices in CHOICES.items():
-        if isinstance(value := options[option], str) and value not in choices:
-            msg = f"{option} must be one of {', '.join(map(repr, choices))}, not {value!r}."
-            raise ValueError(msg)
-    fewest, most = options["min_points"], options["max_points"]
-    if not 1 <= fewest <= most:
-        got = f"got min_points={fewest}, max_points={most}."
-        msg = f"min_points must be at least 1 and max_points at least min_points; {got}"
-        raise ValueError(msg)
-    if options["headings"] and options["merge"] is not None:
-        msg = "headings is for the default merge; a merge of your own has the titles in its points."
-        raise ValueError(msg)
-    if options["review"] and options["lead"]:
-        msg = "lead begins the answer before its outline could be reviewed; use review or lead, not both."
-        raise ValueError(msg)
 
 
 def _runnable(value: Any) -> Any:

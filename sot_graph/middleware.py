@@ -21,11 +21,12 @@ from langgraph.prebuilt import ToolRuntime
 from langgraph.runtime import Runtime
 from pydantic import BaseModel, Field
 
+from sot_graph.checks import check_graph
 from sot_graph.graph import create_sot_graph
 from sot_graph.messages import joined, kind_of, without_tool_calls
 from sot_graph.models import is_model
 from sot_graph.run import RUN, Run
-from sot_graph.tools import OUTLINE_DESCRIPTION, Titles, checked_graph
+from sot_graph.tools import OUTLINE_DESCRIPTION, Titles
 from sot_graph.usage import attempt_record
 
 DESCRIPTION = (
@@ -86,7 +87,7 @@ class SkeletonOfThoughtMiddleware(AgentMiddleware[AgentState[Any], Any, Any]):
         super().__init__()
         if isinstance(graph, str) or is_model(graph):
             graph = create_sot_graph(graph)
-        self.graph = checked_graph(graph, "a graph from create_sot_graph, a chat model or the name of one")
+        self.graph = check_graph(graph, "a graph from create_sot_graph, a chat model or the name of one")
         self.tool_name = tool_name
         options: dict[str, Any] = {"args_schema": OutlineRequest, "response_format": "content_and_artifact"}
         self.tools = [StructuredTool.from_function(self._write, self._awrite, tool_name, description, **options)]

@@ -40,20 +40,42 @@ def prepare_model(model: object, option: str = "model") -> Model:
         ValueError: It is a blank name, or one that `init_chat_model` does not know.
     """
     if isinstance(model, str):
-        if not model.strip():
-            msg = f"{option} is blank: give the name of a model, such as 'openai:gpt-5.5'."
-            raise ValueError(msg)
-        from langchain.chat_models import init_chat_model  # noqa: PLC0415 - slow, and needed only here
-
-        model = init_chat_model(model)
+        model = _named(model, option)
     if not is_model(model):
         msg = (
             f"{option} must be a model's name for init_chat_model, such as 'openai:gpt-5.5', a chat model, or what its "
             "with_fallbacks, with_retry, bind, with_config, configurable_fields or configurable_alternatives returns, "
-            f"not {type(model).__name__}. For points written by any other Runnable, use expander=."
+            f"not {told(model)}. For points written by any other Runnable, use expander=."
         )
         raise TypeError(msg)
     return cast("Model", _changed(cast("Model", model), _prepared))
+
+
+def _named(name: str, option: str) -> object:
+    if not name.rpartition(":")[2].strip():
+        msg = f"{option} is blank, or names no model: {name!r}. Give the name of one, such as 'openai:gpt-5.5'."
+        raise ValueError(msg)
+    from langchain.chat_models import init_chat_model  # noqa: PLC0415 - slow, and needed only here
+
+    try:
+        return init_chat_model(name)
+    except ValueError as error:
+        providers = re.search(r"Supported .*providers.*: (.+)", str(error))
+        if providers is None:  # a setting of the model
+            raise
+        msg = (
+            f"{option} names no provider that LangChain knows: {name!r}. Write 'provider:model', such as "
+            "'openai:gpt-5.5' or 'ollama:qwen3'. For a server of your own, pass a chat model, such as "
+            f"ChatOpenAI(model={name!r}, base_url='http://localhost:8000/v1').\nProviders: {providers[1]}"
+        )
+        raise ValueError(msg) from error
+
+
+def told(value: object, text: str | None = None) -> str:
+    """How an error names a value that was passed instead of a valid one: by this text, or by its type."""
+    if isinstance(value, type):
+        return f"the class {value.__name__}; make an object of it, such as {value.__name__}(...)"
+    return text or type(value).__name__
 
 
 def is_model(value: object) -> bool:

@@ -10,6 +10,8 @@ from langgraph.pregel.remote import RemoteGraph
 from langgraph.runtime import RunControl
 from typing_extensions import TypedDict
 
+from sot_graph.checks import check_graph
+
 
 class OutlineEvent(TypedDict):
     """The outline is known."""
@@ -91,9 +93,15 @@ def stream_answer(
             print(chunk, end="", flush=True)
         ```
     """
-    answer, control = _AnswerFilter(graph), RunControl()
+    return _chunks(_AnswerFilter(graph), graph, input, config)
+
+
+def _chunks(
+    answer: "_AnswerFilter", graph: Runnable[Any, Any], given: Any, config: RunnableConfig | None
+) -> Generator[str, None, None]:
+    control = RunControl()
     options = answer.options if isinstance(graph, RemoteGraph) else {**answer.options, "control": control}
-    with closing(until_closed(graph.stream(input, config, **options), control)) as parts:
+    with closing(until_closed(graph.stream(given, config, **options), control)) as parts:
         yield from filter(None, map(answer.text_of, parts))
 
 
@@ -130,6 +138,7 @@ class _AnswerFilter:
     """Finds the answer's chunks in what a graph streams."""
 
     def __init__(self, graph: Runnable[Any, Any]) -> None:
+        check_graph(graph, "a graph from create_sot_graph, or a graph that has one as a node")
         # A SoT graph streams its own answer, not those of graphs inside it.
         self._has_subgraphs = not is_sot_graph(graph)
         self._namespace: object = None

@@ -5,11 +5,11 @@ from contextlib import contextmanager
 from typing import Annotated, Any
 from uuid import uuid4
 
-from langchain_core.language_models import BaseChatModel
 from langchain_core.runnables import Runnable, RunnableConfig
 from langchain_core.tools import BaseTool, StructuredTool, ToolException
 from pydantic import AfterValidator, BaseModel, BeforeValidator, Field
 
+from sot_graph.checks import check_graph
 from sot_graph.errors import ExpansionError
 from sot_graph.nodes.merge import join_points
 from sot_graph.outline import read_outline, titles_in
@@ -88,7 +88,7 @@ def create_sot_tool(
         print(tool.invoke({"question": "How do bees find their way home?"}))
         ```
     """
-    graph = checked_graph(graph)
+    graph = check_graph(graph)
 
     def write(config: RunnableConfig, **arguments: Any) -> tuple[str, Any]:
         with _tool_call(graph, config) as own:
@@ -102,14 +102,6 @@ def create_sot_tool(
 
     options: dict[str, Any] = {"response_format": "content_and_artifact", "handle_tool_error": True}
     return StructuredTool.from_function(write, awrite, name, description, args_schema=LongAnswerRequest, **options)
-
-
-def checked_graph(graph: object, accepted: str = "a graph from create_sot_graph") -> Runnable[Any, Any]:
-    """Refuse what is not a graph, with a TypeError that says what is accepted."""
-    if isinstance(graph, Runnable) and not isinstance(graph, BaseChatModel):
-        return graph
-    msg = f"graph must be {accepted}, not {type(graph).__name__}."
-    raise TypeError(msg)
 
 
 @contextmanager

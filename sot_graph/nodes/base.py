@@ -116,7 +116,7 @@ def read_turn(state: SotState) -> Turn:
     messages: list[BaseMessage] = list(state.get("messages", []))
     question, outline = state.get("question"), state.get("outline") or None
     if outline and not (isinstance(outline, list | tuple) and all(isinstance(title, str) for title in outline)):
-        msg = "`outline` must be a list of titles, such as ['Causes', 'Symptoms', 'Treatment']."
+        msg = f"`outline` must be a list of titles, such as ['Causes', 'Symptoms', 'Treatment'], not {outline!r:.100}."
         raise TypeError(msg)
     if question is None:
         last = question_of(messages)

@@ -108,7 +108,7 @@ def test_a_direct_answer_says_so() -> None:
         (["ask", QUESTION, "--max-points", "0"], "--max-points"),
         (["ask", QUESTION, "--max-points", "many"], "--max-points"),
         (["ask", QUESTION, "--base-url", "http://127.0.0.1:9/v1"], "--base-url needs --model"),
-        (["ask", QUESTION, "--model", "nobody:knows"], "Unable to infer model provider"),
+        (["ask", QUESTION, "--model", "nobody:knows"], "model names no provider that LangChain knows"),
         (["ask", QUESTION, "--model", "missing.gguf"], "There is no model file"),
         (["compare", QUESTION, "--model", "missing.gguf"], "There is no model file"),
         (["ask", QUESTION, "--outline", " ; "], "--outline has no titles"),

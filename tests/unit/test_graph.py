@@ -1,19 +1,39 @@
 """The factory's options, the drawing and the public names; no model is called."""
 
+import re
 import subprocess
 import sys
+from functools import partial
 from typing import Any
 
 import pytest
-from langchain_core.runnables import RunnableLambda
+from langchain_core.runnables import RunnableConfig, RunnableLambda
+from langgraph.cache.memory import InMemoryCache
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.graph import END, START, MessagesState, StateGraph
 from langgraph.graph.state import CompiledStateGraph
+from langgraph.types import CachePolicy
 
 import sot_graph
 from sot_graph import DemoChatModel, SotGraph, create_sot_graph
 
 QUICK = DemoChatModel(first_token=0, tokens_per_second=0)
+
+
+def _name(value: object) -> str:
+    """The same in each process."""
+    return re.sub(r" at 0x\w+", "", str(value))
+
+
+def _no_argument() -> Any:
+    return True
+
+
+async def _no_argument_async() -> str:
+    return "x"
+
+
+NO_ARGUMENT: Any = _no_argument
 DRAWN = """\
 graph TD;
 \t__start__([<p>__start__</p>]):::first
@@ -151,13 +171,72 @@ def test_the_schemas_are_readable() -> None:
         ({"cache_policy": 3}, TypeError, "cache_policy must be a langgraph CachePolicy, not 3"),
         ({"skeleton_model": " "}, ValueError, "skeleton_model is blank"),
         ({"retry_policy": [3]}, TypeError, "retry_policy must be a langgraph RetryPolicy"),
+        ({"merge": lambda: "x"}, TypeError, r"merge must take one argument, the list of points; <lambda>\(\) cannot"),
+        (
+            {"merge": lambda a, b: a + b},
+            TypeError,
+            r"<lambda>.a, b. cannot be called so: missing a required argument: 'b'",
+        ),
+        ({"route": lambda: True}, TypeError, "route must take one argument, the question"),
+        ({"route": RunnableLambda(NO_ARGUMENT)}, TypeError, "route must take one argument, the question"),
+        ({"expander": lambda: "x"}, TypeError, "expander must take one argument, the point's messages"),
+        ({"expander": _no_argument_async}, TypeError, "expander must take one argument"),
+        ({"expander": dict}, TypeError, r"not the class dict; make an object of it, such as dict\(...\)"),
+        ({"expander": DemoChatModel}, TypeError, "not the class DemoChatModel; make an object of it"),
+        ({"route": bool}, TypeError, "route must be .* not the class bool"),
+        ({"merge": RunnableLambda}, TypeError, "merge must be .* not the class RunnableLambda"),
+        ({"skeleton_model": DemoChatModel}, TypeError, "skeleton_model must be .* not the class DemoChatModel"),
+        ({"cache_policy": CachePolicy()}, ValueError, "cache_policy needs a cache .*InMemoryCache"),
+        ({"cache": 3}, TypeError, "cache must be a langgraph BaseCache, not 3"),
+        ({"store": 3}, TypeError, "store must be a langgraph BaseStore, not 3"),
+        ({"name": 3}, TypeError, "name must be text, not 3"),
         ({"skeleton_model": 3}, TypeError, "skeleton_model must be a model's name .* a chat model"),
     ],
-    ids=str,
+    ids=_name,
 )
 def test_misuse_is_refused_at_construction(options: dict[str, Any], error: type[Exception], says: str) -> None:
     with pytest.raises(error, match=says):
         create_sot_graph(QUICK, **options)
+
+
+class Joiner:
+    def join(self, points: list[Any]) -> str:
+        return f"{points}"
+
+    def __call__(self, points: list[Any], config: RunnableConfig) -> str:
+        return f"{points}{config}"
+
+
+def _with_config(points: list[Any], *, config: RunnableConfig, sep: str = "") -> str:
+    return f"{points}{config}{sep}"
+
+
+@pytest.mark.parametrize(
+    "function",
+    [str.strip, len, Joiner().join, Joiner(), _with_config, partial(str.replace, "a", "b"), print],
+    ids=_name,
+)
+def test_functions_that_take_one_argument_are_taken(function: Any) -> None:
+    for option in ("merge", "expander", "route"):
+        create_sot_graph(QUICK, **{option: function})
+
+
+def test_a_cache_without_a_policy_is_fine() -> None:
+    create_sot_graph(QUICK, cache=InMemoryCache())
+
+
+@pytest.mark.parametrize("name", ["my-model", "nobody:knows", ":x", "openai"])
+def test_a_name_without_a_provider_says_how_to_go_on(name: str) -> None:
+    says = rf"model names no provider .*: '{name}'. Write 'provider:model', .* ChatOpenAI\(model='{name}', base_url="
+    with pytest.raises(ValueError, match=says) as caught:
+        create_sot_graph(name)
+    assert "\nProviders: anthropic, " in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["openai:", "openai: ", ""])
+def test_a_name_without_a_model_is_refused(name: str) -> None:
+    with pytest.raises(ValueError, match=f"model is blank, or names no model: '{name}'"):
+        create_sot_graph(name)
 
 
 @pytest.mark.parametrize("model", [None, 3, RunnableLambda(str)], ids=str)

@@ -80,7 +80,7 @@ def test_models_see_a_plain_list_of_titles() -> None:
     assert (schema["type"], schema["items"]) == ("array", {"type": "string"})
 
 
-@pytest.mark.parametrize("graph", [QUICK, None, "openai:gpt-5.5"], ids=str)
+@pytest.mark.parametrize("graph", [QUICK, QUICK.bind(stop=["x"]), DemoChatModel, None, "openai:gpt-5.5"], ids=str)
 def test_what_is_no_graph_is_refused(graph: Any) -> None:
-    with pytest.raises(TypeError, match="graph must be a graph from create_sot_graph, not "):
+    with pytest.raises(TypeError, match=r"graph must be a graph from create_sot_graph, not .*: create_sot_graph"):
         create_sot_tool(graph)
