@@ -1,7 +1,7 @@
 """The graph: options in, wired graph out."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
-from typing import Any, Literal, Self, cast
+from typing import Any, Literal, Self, cast, get_type_hints
 
 from langchain_core.messages import HumanMessage, SystemMessage
 from langchain_core.runnables import Runnable, RunnableConfig, RunnableLambda
@@ -12,6 +12,7 @@ from langgraph.graph.state import CompiledStateGraph
 from langgraph.runtime import RunControl
 from langgraph.store.base import BaseStore
 from langgraph.types import CachePolicy, Checkpointer, Command, RetryPolicy
+from pydantic import BaseModel, create_model
 
 from sot_graph import _engine
 from sot_graph.caching import with_key
@@ -185,6 +186,12 @@ class SotGraph(CompiledStateGraph[SotState, None, SotInput, SotOutput]):
         """Bind a config; see LangChain, which would drop a limit of 0."""
         check_limits([config, cast("RunnableConfig", options)])
         return super().with_config(config, **options)
+
+    def get_input_schema(self, config: RunnableConfig | None = None) -> type[BaseModel]:  # noqa: ARG002 - the engine's signature
+        """The input as pydantic knows it, for `as_tool`: LangChain would make each key of the input required."""
+        kinds = get_type_hints(SotInput, include_extras=True)
+        fields: Any = {key: (kind, [] if key == "messages" else None) for key, kind in kinds.items()}
+        return create_model(self.get_name("Input"), **fields)
 
     # A pool of threads, and asyncio's semaphore, would be made of a limit before any run could refuse it.
     def batch(self, inputs: Any, config: Any = None, **options: Any) -> list[Any]:

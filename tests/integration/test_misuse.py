@@ -1,6 +1,7 @@
 """What a first try may get wrong at a run: refused before a model is called, with what is valid, in each way to run."""
 
 import operator
+import warnings
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from typing import Annotated, Any
 
@@ -213,6 +214,25 @@ async def test_the_stream_of_a_model_is_refused_at_once(server: FakeOpenAI) -> N
 
 
 # --- in agents -----------------------------------------------------------------------------------
+
+
+async def test_as_a_tool_of_langchains_it_needs_a_question_only(server: FakeOpenAI) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # `as_tool` is beta
+        tool = create_sot_graph(server.model()).as_tool(description="Answers.")
+    args: Any = tool.args_schema
+    assert "required" not in args.model_json_schema()
+    assert set(tool.args) == {"question", "messages", "outline"}
+    inputs: list[Any] = [
+        QUESTION,
+        {"messages": [HumanMessage("How can I sleep better?")]},
+        {**QUESTION, "outline": ["Light", "Noise"]},
+    ]
+    for given, points in zip(inputs, (4, 4, 2), strict=True):
+        for result in (tool.invoke(given), await tool.ainvoke(given)):
+            assert len(result["points"]) == points
+    with pytest.raises(ValueError, match="nothing to answer"):
+        tool.invoke({})
 
 
 async def test_agents_get_the_same_words(server: FakeOpenAI, run: Run) -> None:
