@@ -6,7 +6,7 @@ Each comment says which public API would replace the part. tests/integration/tes
 import asyncio
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, cast
 
 from langchain_core.callbacks import BaseCallbackHandler, BaseCallbackManager
@@ -134,6 +134,19 @@ def same_server(client: Any, other: Any) -> bool:
     roots = [getattr(each, "_client", each) for each in (client, other)]
     settings = [(str(getattr(each, "base_url", "")), getattr(each, "api_key", None)) for each in roots]
     return type(client) is type(other) and settings[0] == settings[1]
+
+
+# Replaced by: the URL that a chat model sends to, as an attribute of it; its setting may be None for the default.
+def client_url(model: BaseChatModel) -> str:
+    """The base URL of a chat model's client; "" if it does not say."""
+    for name in ("root_client", "client", "_client"):
+        with suppress(Exception):  # a property that makes the client
+            client = getattr(model, name, None)
+            for each in (client, getattr(client, "_client", None)):
+                url = getattr(each, "base_url", None) or getattr(getattr(each, "meta", None), "endpoint_url", None)
+                if url and "://" in str(url):
+                    return str(url)
+    return ""
 
 
 # Replaced by: an argument of `model_copy` that runs the validators.

@@ -15,6 +15,7 @@ from langgraph.types import RetryPolicy
 
 from sot_graph import _engine
 from sot_graph.errors import ReplyError
+from sot_graph.hints import add_hint
 from sot_graph.models import asks_for_counts, callbacks_of, chat_model_of, client_retries, is_model, refuses_counts
 from sot_graph.redaction import describe
 from sot_graph.replies import ModelReply, ValueReply
@@ -118,6 +119,7 @@ class Call:
                 self.attempts.append(attempt.record(attempt.reader.partial(), described))
                 self._next_pause = self._pause_after(error, attempt)
                 if self._next_pause is None:
+                    add_hint(error, self.runnable, self.secrets)
                     raise
                 logger.info("Retry of %s %s in %.1f s: %s", self.stage, self.what, self._next_pause, described)
                 return

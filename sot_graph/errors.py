@@ -33,6 +33,14 @@ class ReplyError(SotError):
         self.is_retryable = is_retryable
 
 
+def failures(points: Sequence["Point"]) -> str:
+    """Which points failed and why, each error once."""
+    names: dict[str | None, list[str]] = {}
+    for point in points:
+        names.setdefault(point["error"], []).append(f"{point['index']} ({point['title']!r})")
+    return "; ".join(f"{', '.join(failed)}: {error}" for error, failed in names.items())
+
+
 class ExpansionError(SotError):
     """Points of an answer could not be written, after all retries.
 
@@ -46,9 +54,9 @@ class ExpansionError(SotError):
 
     def __init__(self, failed: Sequence["Point"], written: Sequence["Point"]) -> None:
         self.failed, self.written = list(failed), list(written)
-        names = "; ".join(f"{p['index']} ({p['title']!r}): {p['error']}" for p in self.failed)
         super().__init__(
-            f"{len(self.failed)} of {len(self.failed) + len(self.written)} points could not be written: {names}. The "
+            f"{len(self.failed)} of {len(self.failed) + len(self.written)} points could not be written: "
+            f"{failures(self.failed)}. The "
             "written points are in `.written`. With a checkpointer, `invoke(None, config)` on the same thread writes "
             "only the failed points"
             + ("; with on_error='keep' the answer consists of the written points." if self.written else ".")

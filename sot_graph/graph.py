@@ -104,7 +104,7 @@ def create_sot_graph(  # noqa: PLR0913 - one option each, keyword-only
         ValueError: The input has no question, or a blank one; the config has a concurrency limit that is none.
         TypeError: The input is no dict with the keys of `SotInput`, or a value in it has another type.
         ExpansionError: Points failed; see `on_error`.
-        Exception: The model's own error, if the outline or the direct answer failed.
+        Exception: The model's own error, if the outline or the direct answer failed, with a note on model and host.
 
     Example:
         ```python

@@ -135,10 +135,15 @@ def habits_of(model: object) -> Habits:
 
     A server of the caller's own may send thoughts as they are, if nobody has told it to parse them.
     """
-    settings = [*map(vars, _chat_models(model))]
+    settings = [*map(vars, chat_models_in(model))]
     own = [each for each in settings if "openai.com" not in (each.get("openai_api_base") or "openai.com")]
     thinks = any(_THINKING_MODEL.search(str(each.get("model_name"))) for each in own)
     return Habits(bool(own), True if thinks else None)
+
+
+def chat_models_in(model: object) -> Iterator[BaseChatModel]:
+    """The chat models in a Runnable."""
+    return (each for each in _walk(model) if isinstance(each, BaseChatModel))
 
 
 def settings_of(model: object) -> Iterator[Mapping[str, Any]]:
@@ -158,7 +163,7 @@ def callbacks_of(model: object) -> Iterator[BaseCallbackHandler]:
 
 def client_retries(model: Model, error: Exception) -> int:
     """How often the client of a prepared model has repeated the request of a failed call by itself."""
-    settings = map(vars, _chat_models(model))
+    settings = map(vars, chat_models_in(model))
     limits = (each["max_retries"] for each in settings if "max_retries" in each)
     limit = max((DEFAULT_RETRIES if each is None else each for each in limits), default=0)
     return limit and retries_in(error, limit)
@@ -166,7 +171,7 @@ def client_retries(model: Model, error: Exception) -> int:
 
 def asks_for_counts(model: Model) -> list[Any]:
     """The chat models of a Runnable that ask for token counts in a stream, which some servers refuse."""
-    return [each for each in _chat_models(model) if getattr(each, "stream_usage", False)]
+    return [each for each in chat_models_in(model) if getattr(each, "stream_usage", False)]
 
 
 def refuses_counts(error: Exception) -> bool:
@@ -211,10 +216,6 @@ def _remade(model: BaseChatModel, changes: dict[str, Any]) -> BaseChatModel:
     if not is_same or not all(_engine.same_server(values[name], vars(remade)[name]) for name in clients):
         return model.model_copy()  # made in another way, or with clients of the caller's own: it keeps its retries
     return _engine.with_private_values(remade, model)
-
-
-def _chat_models(model: object) -> Iterator[BaseChatModel]:
-    return (each for each in _walk(model) if isinstance(each, BaseChatModel))
 
 
 def _walk(model: object) -> Iterator[Any]:

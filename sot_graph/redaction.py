@@ -1,6 +1,7 @@
 """Redacts keys in text that is stored or printed: a point's `error`, log lines.
 
-What is raised is never changed. For traces, LangSmith's client has `hide_inputs`, `hide_outputs` and anonymizers.
+What is raised is never changed, but for a note (see `hints.py`). For traces, LangSmith's client has `hide_inputs`,
+`hide_outputs` and anonymizers.
 """
 
 import re
@@ -15,6 +16,8 @@ from sot_graph.text import storable
 REDACTED = "***"
 ERROR_LIMIT = 500
 """Characters of an error's message that are kept."""
+NOTE = "The call was for "
+"""The beginning of our note on the error of a model call."""
 _SHORTEST = 6
 """A shorter key is a placeholder such as "none", and redacting it would garble other words."""
 _HARMLESS_HEADERS = frozenset({"accept", "content-type", "user-agent", "http-referer", "referer", "x-title"})
@@ -40,8 +43,14 @@ def redact(text: str, secrets: Collection[str] = ()) -> str:
 
 
 def describe(error: BaseException, secrets: Collection[str] = ()) -> str:
-    """An exception as a short text that can be stored."""
-    return storable(redact(f"{type(error).__name__}: {error}", secrets))[:ERROR_LIMIT]
+    """An exception as a short text that can be stored, with our note."""
+    note = storable(f" {note_of(error)}".rstrip())
+    return storable(redact(f"{type(error).__name__}: {error}", secrets))[: ERROR_LIMIT - len(note)] + note
+
+
+def note_of(error: BaseException) -> str:
+    """Our note on an error: the model and the host; "" if there is none. Others add notes, too: LangGraph does."""
+    return next((note for note in getattr(error, "__notes__", ()) if note.startswith(NOTE)), "")
 
 
 def secrets_of(*models: object) -> list[str]:

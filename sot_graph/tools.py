@@ -10,7 +10,7 @@ from langchain_core.tools import BaseTool, StructuredTool, ToolException
 from pydantic import AfterValidator, BaseModel, BeforeValidator, Field
 
 from sot_graph.checks import check_graph
-from sot_graph.errors import ExpansionError
+from sot_graph.errors import ExpansionError, failures
 from sot_graph.nodes.merge import join_points
 from sot_graph.outline import read_outline, titles_in
 
@@ -112,7 +112,7 @@ def _tool_call(graph: Runnable[Any, Any], config: RunnableConfig) -> Iterator[Ru
     try:
         yield config
     except ExpansionError as error:
-        failed = "; ".join(f"{point['title']!r} ({point['error']})" for point in error.failed)
-        msg = f"{len(error.failed)} of {len(error.failed) + len(error.written)} points could not be written: {failed}."
+        count = f"{len(error.failed)} of {len(error.failed) + len(error.written)} points"
+        msg = f"{count} could not be written: {failures(error.failed)}."
         others = join_points(error.written, headings=True)
         raise ToolException(f"{msg} The others are:\n\n{others}" if others else msg) from error

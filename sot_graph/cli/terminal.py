@@ -10,6 +10,7 @@ from rich.console import Console
 
 from sot_graph.demo import DemoChatModel
 from sot_graph.evaluation.text import strip_controls
+from sot_graph.redaction import note_of
 
 P = ParamSpec("P")
 Created = TypeVar("Created")
@@ -37,9 +38,10 @@ def fail(message: str, exit_code: int = 1) -> NoReturn:
 
 
 def error_line(error: Exception) -> str:
-    """The type of an error and the first line of its message."""
+    """The type of an error, the first line of its message, and our note on the model and the host."""
     lines = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
+    line = f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
+    return f"{line} {note_of(error)}".rstrip()
 
 
 def choose_model(name: str | None, base_url: str | None) -> str | BaseChatModel:

@@ -27,6 +27,7 @@ from pydantic import BaseModel, PrivateAttr
 from typing_extensions import TypedDict
 
 from sot_graph import _engine
+from tests.clients import CLIENTS
 from tests.fake_openai import FakeOpenAI, Reply
 from tests.integration.conftest import THREAD
 
@@ -318,6 +319,15 @@ def test_same_server(server: FakeOpenAI) -> None:
     assert not _engine.same_server(model.client, other.client), "a resource no longer has its client as _client"
     assert not _engine.same_server(model.root_client, other.root_client)
     assert not _engine.same_server(model.client, model.root_client)
+
+
+@pytest.mark.parametrize("name", ["openai", "groq", "ollama", "bedrock"])
+def test_client_url(name: str) -> None:
+    """`root_client`, `client` and `_client` of a model, `_client` and `base_url` of these, and boto3's `meta`."""
+    url = _engine.client_url(CLIENTS[name].make("http://127.0.0.1:9"))
+    says = f"the client of {name} no longer has its base URL where it was"
+    assert url.rstrip("/").removesuffix("/v1") == "http://127.0.0.1:9", says
+    assert _engine.client_url(FakeListChatModel(responses=[])) == ""
 
 
 def test_with_private_values() -> None:

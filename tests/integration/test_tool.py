@@ -85,7 +85,7 @@ async def test_points_that_failed_come_back_with_those_that_were_written(server:
     playing(server, asking("Why sleep?"), DONE, others=failing)
     messages = (await run(agent_of(server), QUESTION))["messages"]
     assert messages[2].status == "error"
-    assert messages[2].text.startswith(f"1 of 4 points could not be written: {TITLES[1]!r} (")
+    assert messages[2].text.startswith(f"1 of 4 points could not be written: 2 ({TITLES[1]!r}): ")
     assert "no such key" in messages[2].text
     assert f"## {TITLES[3]}\n\nAbout {TITLES[3].lower()} there is" in messages[2].text
     assert messages[-1].text == "There you are."

@@ -12,18 +12,8 @@ MODULES = sorted(ROOT.rglob("*.py"))
 ROOMS = (  # from top to bottom; imports go down
     *("cli", "evaluation", "__init__", "local", "llama", "local_model", "slots"),
     *("middleware", "tools", "graph", "demo", "nodes", "expander", "calls"),
-    *(
-        "outline_reply",
-        "replies",
-        "caching",
-        "tracing",
-        "redaction",
-        "run",
-        "prompts",
-        "messages",
-        "streaming",
-        "checks",
-    ),
+    *("outline_reply", "replies", "caching", "tracing", "hints", "redaction", "run", "prompts", "messages"),
+    *("streaming", "checks"),
     *("errors", "state", "usage", "models", "retry", "outline", "text", "thoughts", "markers", "_engine"),
 )
 PRIVATE = re.compile(
