@@ -184,10 +184,10 @@ def _from_json(text: str) -> list[str]:
 
 
 def _values(json: str) -> Iterator[Any]:
-    """What a text may be: JSON, whose quote ends a cut-off title; objects side by side; Python's literals."""
+    """What a text may be: JSON, without a title that is cut off; objects side by side; Python's literals."""
     straight = re.sub(r",(?=\s*[\]}])", "", re.sub("[“”„]", '"', json))
     objects, count = re.subn(r"\}\s*,?\s*(?=\{)", "},", json)
-    for attempt in (json + '"', json, straight, *[f"[{objects}]"] * min(count, 1)):
+    for attempt in (json, straight, *[f"[{objects}]"] * min(count, 1)):
         with suppress(ValueError):
             yield from_json(attempt, allow_partial=True)
     ends = (end.end() for end in islice(re.finditer(r"[\]})]", json), 20))

@@ -269,7 +269,7 @@ async def test_a_supplied_outline_is_not_routed(server: FakeOpenAI, run: Run) ->
             ["Sleep", "Light", "Noise"],
         ),
         (Reply('```json\n{"points": ["Sleep", "Light"]}\n```'), ["Sleep", "Light"]),
-        (Reply('{"points": ["Sleep", "Light", "Noi', finish="length"), ["Sleep", "Light", "Noi"]),
+        (Reply('{"points": ["Sleep", "Light", "Noi', finish="length"), ["Sleep", "Light"]),
         (Reply("I would rather not make a list."), []),
         (Reply(None), []),
         (Reply(None, refusal="No."), []),
