@@ -23,6 +23,7 @@ OPTIONS: dict[str, tuple[Any, str]] = {
     "system_prompt": (str | SystemMessage | None, "text or a SystemMessage"),
     "min_points": (int, "a whole number"),
     "max_points": (int, "a whole number"),
+    "max_tokens": (int | None, "a whole number or None"),
     "headings": FLAG,
     "lead": FLAG,
     "merge": FUNCTION,
@@ -50,7 +51,7 @@ def check_options(options: Mapping[str, Any]) -> None:
     for option, (kind, valid) in OPTIONS.items():
         value = options[option]
         is_class = option in ARGUMENTS and isinstance(value, type)  # callable, but it only makes an object of itself
-        if is_class or not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
+        if is_class or not isinstance(value, kind) or (kind in {int, int | None} and isinstance(value, bool)):
             msg = f"{option} must be {valid}, not {told(value, f'{value!r:.200}')}."
             raise TypeError(msg)
     for option, choices in CHOICES.items():
@@ -63,6 +64,9 @@ def check_options(options: Mapping[str, Any]) -> None:
     if not 1 <= fewest <= most:
         got = f"got min_points={fewest}, max_points={most}."
         msg = f"min_points must be at least 1 and max_points at least min_points; {got}"
+        raise ValueError(msg)
+    if options["max_tokens"] is not None and options["max_tokens"] < 1:
+        msg = f"max_tokens must be at least 1, or None for no limit; got max_tokens={options['max_tokens']}."
         raise ValueError(msg)
     if options["cache_policy"] is not None and options["cache"] is None:
         msg = "cache_policy needs a cache to keep results in, such as cache=langgraph.cache.memory.InMemoryCache()."

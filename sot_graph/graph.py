@@ -18,7 +18,7 @@ from sot_graph import _engine
 from sot_graph.caching import with_key
 from sot_graph.checks import Resumed, check_configurable, check_input, check_limits, check_options, resumed
 from sot_graph.expander import Expander
-from sot_graph.models import Model, habits_of, is_model, prepare_model
+from sot_graph.models import Model, TokenLimit, habits_of, is_model, prepare_model, with_limit
 from sot_graph.nodes.direct import Direct
 from sot_graph.nodes.expand import Expand, dispatch_points
 from sot_graph.nodes.lead import Lead
@@ -32,6 +32,9 @@ from sot_graph.streaming import until_closed
 from sot_graph.text import encodable, storable
 from sot_graph.tracing import LAST_MESSAGE, graph_metadata
 
+OUTLINE_TOKENS = 1_024
+"""The most tokens of the outline's call; an outline has a few dozen."""
+
 
 def create_sot_graph(  # noqa: PLR0913 - one option each, keyword-only
     model: str | Model,
@@ -42,6 +45,7 @@ def create_sot_graph(  # noqa: PLR0913 - one option each, keyword-only
     system_prompt: str | SystemMessage | None = None,
     min_points: int = 2,
     max_points: int = 10,
+    max_tokens: int | None = 4096,
     headings: bool = False,
     lead: bool = False,
     merge: Runnable[list[Any], Any] | Callable[..., Any] | None = None,
@@ -72,6 +76,8 @@ def create_sot_graph(  # noqa: PLR0913 - one option each, keyword-only
             word on the language, it is the question's. "" for a model that takes no system message.
         min_points: With fewer points in the model's outline, the question is answered directly. Yours is written.
         max_points: No more points than this are written.
+        max_tokens: The most tokens of one call (of the outline's: 1,024 at most), for a model that has no limit of its
+            own; None sets none. A call that fails because of it is made again without it.
         headings: Whether each point's title stands above its text as a Markdown heading. For the default merge.
         lead: Whether the answer begins with an opening of one or two sentences, written while the outline is: the first
             words then arrive as soon as a plain answer's, for one more call. Not if the caller supplies the outline.
@@ -116,34 +122,40 @@ def create_sot_graph(  # noqa: PLR0913 - one option each, keyword-only
         ```
     """
     check_options(locals())
-    writer = prepare_model(model)
-    outliner = prepare_model(skeleton_model, "skeleton_model") if skeleton_model is not None else writer
+    limit = None if max_tokens is None else TokenLimit(max_tokens)
+    outline_limit = None if max_tokens is None else TokenLimit(min(max_tokens, OUTLINE_TOKENS))
+    prepared = prepare_model(model)
+    writer = with_limit(prepared, limit)
+    outliner = prepared if skeleton_model is None else prepare_model(skeleton_model, "skeleton_model")
+    outliner = with_limit(outliner, outline_limit)
     other = _runnable(expander)
-    point_writer = writer if other is None else prepare_model(other) if is_model(other) else Expander(other)
+    own = with_limit(prepare_model(other), limit) if is_model(other) else other
+    point_writer = writer if other is None else own if is_model(own) else Expander(other)
     system = SystemMessage(system_prompt) if isinstance(system_prompt, str) else system_prompt
     retry = retry_policies(retry_policy)
     counts = {"min_points": min_points, "max_points": max_points}
     habits = habits_of(writer)
-    outline_habits = habits if outliner is writer else habits_of(outliner)
+    outline_habits = habits if skeleton_model is None else habits_of(outliner)
     point_habits = habits if point_writer is writer else habits_of(point_writer)
     options: Any = {**counts, "route": _runnable(route), "has_opening": lead, "is_reviewed": review}
+    options |= {"limit": outline_limit}
     skeleton = Skeleton(outliner, retry, system, outline_habits, **options)
-    expand = Expand(point_writer, retry, system, point_habits, headings=headings, is_answer=merge is None)
+    expand = Expand(point_writer, retry, system, point_habits, headings=headings, is_answer=merge is None, limit=limit)
     merger = Merge(_runnable(merge), retry, headings=headings, keep=on_error == "keep")
     given = ("question", "messages", "outline")  # what the first calls depend on
-    outline_key = with_key(cache_policy, outliner, (*given, "revision"), system, route, counts, lead)
-    point_key = with_key(cache_policy, writer, ("index", "outline", "context"), system, other)
+    outline_key = with_key(cache_policy, outliner, (*given, "revision"), system, route, counts, lead, max_tokens)
+    point_key = with_key(cache_policy, writer, ("index", "outline", "context"), system, other, max_tokens)
 
     builder = SotStateGraph(SotState, input_schema=SotInput, output_schema=SotOutput)
     builder.add_node("skeleton", skeleton, cache_policy=outline_key, trace_policy=LAST_MESSAGE)
     if lead:
-        opening_key = with_key(cache_policy, writer, given, system)
+        opening_key = with_key(cache_policy, writer, given, system, max_tokens)
         builder.add_node(
-            "lead", Lead(writer, retry, system, habits), cache_policy=opening_key, trace_policy=LAST_MESSAGE
+            "lead", Lead(writer, retry, system, habits, limit), cache_policy=opening_key, trace_policy=LAST_MESSAGE
         )
         builder.add_edge(START, "lead")
     builder.add_node("expand", expand, cache_policy=point_key)
-    builder.add_node("direct", Direct(writer, retry, system, habits), trace_policy=LAST_MESSAGE)
+    builder.add_node("direct", Direct(writer, retry, system, habits, limit), trace_policy=LAST_MESSAGE)
     builder.add_node("merge", merger, trace_policy=LAST_MESSAGE)
     builder.add_edge(START, "skeleton")
     if review:

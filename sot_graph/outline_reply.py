@@ -70,6 +70,11 @@ class OutlineReply(ValueReply):
         titles = [title for title in _titles(result) if title.strip(" .").upper() != DECLINED]
         return Outlined(titles, message if isinstance(message, AIMessage) else None)
 
+    def is_spent(self, reply: Outlined | None) -> bool:
+        """See `ValueReply.is_spent`."""
+        message = reply.message if reply and not reply.titles else None
+        return message is not None and end_of(message) == "truncated"
+
 
 class StructuredReply(OutlineReply):
     """Reads the reply of a model that is bound to the schema."""

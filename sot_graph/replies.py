@@ -57,6 +57,10 @@ class ValueReply:
         """The reply of a failed attempt, as far as there is one: its tokens were paid for."""
         return None
 
+    def is_spent(self, reply: Any) -> bool:  # noqa: ARG002 - for subclasses
+        """Whether the token limit left nothing to read: of a reply, or without one of the failed attempt."""
+        return False
+
 
 class ModelReply(ValueReply):
     """Reads a chat model's reply, streamed or whole."""
@@ -85,6 +89,10 @@ class ModelReply(ValueReply):
     def partial(self) -> BaseMessage | None:
         """See `ValueReply.partial`."""
         return _message_of(self.chunks) if self.chunks else None
+
+    def is_spent(self, reply: Any) -> bool:
+        """See `ValueReply.is_spent`."""
+        return reply is None and bool(self.chunks) and end_of(_message_of(self.chunks)) == "truncated"
 
 
 def checked(chunks: Sequence[BaseMessage], end: str) -> AIMessage:

@@ -112,7 +112,9 @@ class Faults:
         return self
 
     def model(self, server: FakeOpenAI, **options: Any) -> ChatOpenAI:
-        return server.model(http_client=self.sync_client, http_async_client=self.async_client, **options)
+        """A model with a token limit of its own, which no call leaves out."""
+        clients = {"http_client": self.sync_client, "http_async_client": self.async_client}
+        return server.model(max_tokens=1_000, **clients, **options)
 
     def requests(self, stage: str, title: str = "") -> int:
         return sum(count for call, count in self.sent.items() if (call.stage, call.title) == (stage, title))

@@ -12,7 +12,7 @@ from langgraph.types import Command, RetryPolicy
 
 from sot_graph.calls import Call
 from sot_graph.messages import GAP, is_blank, kind_of, question_of
-from sot_graph.models import is_model, resolve
+from sot_graph.models import TokenLimit, is_model, resolve, with_limit
 from sot_graph.prompts import messages_of
 from sot_graph.redaction import secrets_of
 from sot_graph.run import run_of
@@ -45,8 +45,9 @@ class Node(Runnable[Any, Any]):
         policies: Sequence[RetryPolicy] = (),
         system_prompt: SystemMessage | None = None,
         habits: Habits | None = None,
+        limit: TokenLimit | None = None,
     ) -> None:
-        self.model = model
+        self.model, self.limit = model, limit
         self.habits = habits or Habits()
         self.policies = policies
         self.system_prompt = system_prompt
@@ -84,12 +85,18 @@ class Node(Runnable[Any, Any]):
         except StopIteration as end:
             return end.value
 
+    def resolved(self, config: RunnableConfig) -> Any:
+        """The node's model with a run's `configurable` values."""
+        if self.model is None or not is_model(self.model):
+            return self.model
+        model = resolve(self.model, config)
+        return model if model is self.model else with_limit(model, self.limit)
+
     def call(self, stage: str, what: str, config: RunnableConfig, prompt: Callable[[str], Any], **options: Any) -> Call:
         """One call, of the node's model if there is no other `runnable`; see `Call`."""
-        model = resolve(self.model, config) if self.model and is_model(self.model) else self.model
-        runnable = options.setdefault("runnable", model)
+        runnable = options["runnable"] if "runnable" in options else self.resolved(config)
         secrets = self.secrets if runnable is self.model else {*self.secrets, *secrets_of(runnable)}
-        options |= {"policies": self.policies, "secrets": secrets}
+        options |= {"runnable": runnable, "policies": self.policies, "secrets": secrets}
         return Call(stage=stage, what=what, config=config, prompt=prompt, **options)
 
     def messages(self, conversation: Sequence[BaseMessage], turns: Sequence[str] = ()) -> list[BaseMessage]:

@@ -14,7 +14,7 @@ from sot_graph.caching import digest
 from sot_graph.calls import Call
 from sot_graph.expander import Expander
 from sot_graph.messages import GAP
-from sot_graph.models import Model
+from sot_graph.models import Model, TokenLimit
 from sot_graph.nodes.base import Node, Steps, before_answer
 from sot_graph.prompts import LENGTH, point_turns
 from sot_graph.redaction import describe
@@ -49,7 +49,7 @@ def dispatch_points(state: SotState) -> list[Send] | str:
 class Expand(Node):
     """Writes one point."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the graph's options for this stage
         self,
         model: Model | Expander,
         policies: Sequence[RetryPolicy],
@@ -58,11 +58,13 @@ class Expand(Node):
         *,
         headings: bool,
         is_answer: bool,  # false if a merge of the caller's makes the answer
+        limit: TokenLimit | None,
     ) -> None:
         self.expander = model if isinstance(model, Expander) else None
         if self.expander:  # it may have a system prompt of its own
             system_prompt = system_prompt or SystemMessage("")
-        super().__init__(model.runnable if isinstance(model, Expander) else model, policies, system_prompt, habits)
+        runnable = model.runnable if isinstance(model, Expander) else model
+        super().__init__(runnable, policies, system_prompt, habits, limit)
         self.headings, self.is_answer = headings, is_answer
 
     def steps(self, task: PointTask, config: RunnableConfig) -> Steps:

@@ -16,7 +16,7 @@ from langgraph.types import Overwrite, RetryPolicy
 
 from sot_graph import _engine
 from sot_graph.calls import Call
-from sot_graph.models import Model, resolve, structured
+from sot_graph.models import Model, TokenLimit, structured
 from sot_graph.nodes.base import Node, Request, Steps, Turn, read_turn
 from sot_graph.outline import clean_titles
 from sot_graph.outline_reply import Outline, Outlined, OutlineReply, StructuredReply, bounded
@@ -50,10 +50,11 @@ class Skeleton(Node):
         max_points: int,
         has_opening: bool,
         is_reviewed: bool,
+        limit: TokenLimit | None,
     ) -> None:
-        super().__init__(model, policies, system_prompt, habits)
+        super().__init__(model, policies, system_prompt, habits, limit)
         self.secrets = secrets_of(model, route)
-        self.outliner, self.route, self.is_reviewed = model, route, is_reviewed
+        self.route, self.is_reviewed = route, is_reviewed
         self.min_points, self.max_points, self.has_opening = min_points, max_points, has_opening
         self.count = bounds(min_points, max_points)
         # To decline is one title, because some servers cannot give an empty list (vLLM issue 13821).
@@ -119,7 +120,7 @@ class Skeleton(Node):
             options: Any = {"runnable": runnable, "reader": reader, "attempts": attempts}
             return self.call("skeleton", "outline", config, lambda _shown: messages, **options)
 
-        model = resolve(self.outliner, config)
+        model = self.resolved(config)
         reply: Outlined | None = None
         while (bound := self._structured(model)) is not None:
             reply = yield call(bound, StructuredReply, told(None))

@@ -190,10 +190,4 @@ async def test_a_reply_to_the_skeleton_call_is_never_paid_for_again(
     strike(faults, fault, "skeleton")
     result = await run(create_sot_graph(faults.model(server), retry_policy=FAST), QUESTION)
     assert faults.requests("skeleton") == 1
-    assert result["answer"]
-    titles = [point["title"] for point in result["points"]]
-    if fault == "cut off":
-        assert titles[0] == TITLES[0], "what there is of it is read as an outline"
-        assert 2 <= len(titles) < 4
-    elif fault != "content filter":
-        assert result["answer"] == "A direct answer."
+    assert result["answer"] == "A direct answer.", "of an outline that is cut in half, one title is whole"

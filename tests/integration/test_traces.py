@@ -112,7 +112,7 @@ parent (chain) [mine] {customer, ls_integration}
         expand 5: No screens in bed (llm) [mine, sot:expand, sot:point:5, sot:title:No screens in bed] POINT
       merge (chain) [mine] {customer, ls_integration, sot_graph_name, sot_graph_version}
 """
-CALL = "customer, ls_integration, ls_model_name, ls_model_type, ls_provider, ls_temperature"
+CALL = "customer, ls_integration, ls_max_tokens, ls_model_name, ls_model_type, ls_provider, ls_temperature"
 MODEL = f"{{{CALL}, sot_attempt, sot_graph_name, sot_graph_version, sot_stage}}"
 POINT = f"{{{CALL}, sot_attempt, sot_graph_name, sot_graph_version, sot_point, sot_stage, sot_title}}"
 

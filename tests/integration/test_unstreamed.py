@@ -388,7 +388,7 @@ async def test_a_reply_that_was_paid_for_counts_although_it_is_retried(server: F
 async def test_what_no_retry_mends_is_not_retried(server: FakeOpenAI, answer: Any, fault: Reply) -> None:
     fails_first(server, fault, attempts=9)
     with pytest.raises(ExpansionError) as raised:
-        await answer(create_sot_graph(server.model(), retry_policy=QUICK))
+        await answer(create_sot_graph(server.model(max_tokens=500), retry_policy=QUICK))
     assert [point["title"] for point in raised.value.failed] == [TITLES[0]]
     assert [point["text"] for point in raised.value.written] == TEXTS[1:]
     assert len(server.of_stage("expand")) == 4
