@@ -166,6 +166,8 @@ class _Attempt:
     def add(self, chunk: Any) -> bool:
         """Add a chunk, or the whole reply; returns whether no more is read."""
         self.write(self.reader.add(chunk))
+        if self._call.writer and self._call.writer.is_runaway:
+            self.reader.is_full = True
         return self.reader.is_full
 
     def write(self, text: str) -> None:

@@ -16,6 +16,7 @@ from langgraph.graph.message import push_message
 
 from sot_graph import _engine
 from sot_graph.messages import GAP
+from sot_graph.runaway import Runaway
 from sot_graph.streaming import AnswerEvent, TokenEvent, emit
 from sot_graph.text import ReplyText
 from sot_graph.thoughts import Habits, Hold, ThoughtFilter
@@ -120,10 +121,10 @@ class AnswerStream:
                     return
                 self._next, self._shown = self._next + 1, 0
 
-    def drop(self, index: int) -> str:
-        """Drop what is not streamed of a text; returns what subscribers have received of it."""
+    def drop(self, index: int, kept: int = 0) -> str:
+        """Drop what is not streamed of a text, from a length that is kept; returns what is left of it."""
         with self._lock:
-            length = self._shown if index == self._next else 0
+            length = max(kept, self._shown if index == self._next else 0)
             self._texts[index] = text = self._texts.get(index, "")[:length]
             return text
 
@@ -160,12 +161,14 @@ class TextWriter:
         heading: str = "",  # stands above the text
         is_answer: bool = True,  # whether it is streamed; false if a merge of the caller's makes the answer
         events: bool = False,  # whether the model's chunks are sent as `TokenEvent`s
+        ends_loops: bool = True,  # whether a text that repeats itself without end is cut off; see `Runaway`
     ) -> None:
         run = run_of(config)
         self._index, self._config, self._echo, self._heading = index, config, echo, heading
         self._answer = run.answer if is_answer and run.is_streamed(config) else None
         self._events = events and run.events
         self._habits = habits
+        self._ends_loops, self._runaway = ends_loops, Runaway()
         self._attempt = 0
         self._reply, self._thoughts, self._hold = ReplyText(), ThoughtFilter(), Hold(self._habits)
         self._held: list[str] = []  # chunks that may be thoughts
@@ -176,6 +179,11 @@ class TextWriter:
         """The text so far, without an echo of the title."""
         return self._reply.text
 
+    @property
+    def is_runaway(self) -> bool:
+        """Whether the reply has repeated itself without end: what follows is not read."""
+        return self._runaway.is_found
+
     def start(self) -> None:
         """Start an attempt; its text continues what subscribers have received."""
         self.drop()
@@ -184,13 +192,16 @@ class TextWriter:
 
     def write(self, chunk: str) -> None:
         """Add a chunk of the model's reply."""
+        if self.is_runaway:
+            return
         self._receive(self._thoughts.feed(chunk))
         if self._thoughts.is_known or not self._hold.goes_on():
             self._release()
 
     def finish(self) -> str:
         """End the reply; returns the whole text."""
-        self._receive(self._thoughts.finish())
+        if not self.is_runaway:
+            self._receive(self._thoughts.finish())
         self._release()
         if new := self._reply.finish():
             self._put_in_chunks(new)
@@ -203,7 +214,7 @@ class TextWriter:
         self._release()
         self._front.clear()
         shown = self._answer.drop(self._index) if self._answer else ""
-        self._reply = ReplyText(shown.removeprefix(self._heading), self._echo)
+        self._reply, self._runaway = ReplyText(shown.removeprefix(self._heading), self._echo), Runaway()
         return self.text
 
     def end(self) -> None:
@@ -220,12 +231,27 @@ class TextWriter:
 
     def _release(self) -> None:
         for text in self._held:
-            if self._events:
-                emit(TokenEvent(type="token", index=self._index, text=text, attempt=self._attempt))
+            surplus = self._runaway.feed(text) if self._ends_loops else 0
+            new = text[: max(0, len(text) - surplus)]
+            if self._events and new:
+                emit(TokenEvent(type="token", index=self._index, text=new, attempt=self._attempt))
             self._front.append(text)
-            if new := self._reply.feed(text):
+            new = self._reply.feed(text)
+            if surplus:
+                self._cut(surplus)
+                break
+            if new:
                 self._put_in_chunks(new)
         self._held.clear()
+
+    def _cut(self, surplus: int) -> None:
+        """Cut off the end of the text, but for what is shown."""
+        self._reply.cut(surplus)
+        self._front.clear()
+        if self._answer:
+            shown = self._answer.drop(self._index, len(self._heading) * bool(self.text) + len(self.text))
+            self._reply.text = max(self.text, shown.removeprefix(self._heading), key=len)
+        self._put(self.text)
 
     def _put_in_chunks(self, new: str) -> None:
         """Stream new text as the chunks that it arrived in, if all of it was held back to look for an echo."""

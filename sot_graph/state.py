@@ -20,7 +20,7 @@ class Point(TypedDict):
     index: int  # its number in the outline, from 1
     title: str
     text: str  # of a failed point: what a subscriber had received of it, mostly ""
-    status: Literal["written", "truncated", "failed"]  # truncated: the model's token limit cut the text off
+    status: Literal["written", "truncated", "failed"]  # truncated: cut off by a token limit, or as a loop
     error: str | None  # why the point failed
 
 

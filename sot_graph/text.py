@@ -45,6 +45,13 @@ class ReplyText:
         """End the reply and return the rest of its text."""
         return self._flush(whole=True)
 
+    def cut(self, surplus: int) -> None:
+        """Cut so many characters off the end of what was fed."""
+        kept = (self.text + self._buffer)[:-surplus]
+        if len(kept) < len(self.text):
+            self.text = kept.rstrip()
+        self._buffer = kept[len(self.text) :]
+
     def _flush(self, *, whole: bool) -> str:
         if self._is_front:
             text = self._clean_front(self._buffer, whole=whole)

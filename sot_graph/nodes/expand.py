@@ -73,7 +73,8 @@ class Expand(Node):
         run, index, title = run_of(config), task["index"], task["title"]
         echo = partial(echo_length, index, title)
         above = heading(title) if self.headings else ""
-        writer = TextWriter(index, config, self.habits, echo=echo, heading=above, is_answer=self.is_answer, events=True)
+        options: Any = {"heading": above, "is_answer": self.is_answer, "ends_loops": self.expander is None}
+        writer = TextWriter(index, config, self.habits, echo=echo, events=True, **options)
         call = self._call(task, config, writer)
         point = Point(index=index, title=title, text="", status="written", error=None)
         try:
@@ -84,7 +85,8 @@ class Expand(Node):
             run.errors[index] = error
             point |= {"text": writer.drop(), "status": "failed", "error": describe(error, call.secrets)}
         else:
-            point |= {"text": writer.text, "status": "truncated" if end_of(reply) == "truncated" else "written"}
+            is_cut = writer.is_runaway or end_of(reply) == "truncated"
+            point |= {"text": writer.text, "status": "truncated" if is_cut else "written"}
         emit(PointEvent(type="point", index=index, status=point["status"]))
         writer.end()
         return {"points": [point], "attempts": call.attempts}

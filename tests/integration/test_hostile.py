@@ -1,6 +1,7 @@
 """Text that was written to do harm, and input without measure."""
 
 import json
+import random
 import tracemalloc
 
 import pytest
@@ -123,9 +124,11 @@ async def test_a_conversation_of_2_000_messages_is_context(server: FakeOpenAI, r
 
 @pytest.mark.parametrize(("stage", "streamed"), [("expand", True), ("direct", True), ("expand", False)])
 async def test_a_text_that_never_stops_is_cut_off(server: FakeOpenAI, run: Run, stage: str, *, streamed: bool) -> None:
+    text = "".join(random.Random(1).choices("abcdefgh \n", k=1_000_000))  # what repeats itself would be cut off earlier
+
     def script(request: Request) -> Reply:
         endless = request.stage == stage and request.title in {"", TITLES[1]}
-        return Reply(f"{'word ' * 1000}\n" * 200, words=1000) if endless else usual(request)
+        return Reply(text, words=200) if endless else usual(request)
 
     server.script = script
     graph = create_sot_graph(server.model(), route=lambda _: stage != "direct")

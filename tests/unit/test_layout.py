@@ -14,7 +14,7 @@ ROOMS = (  # from top to bottom; imports go down
     *("middleware", "tools", "graph", "demo", "nodes", "expander", "calls"),
     *("outline_reply", "replies", "caching", "tracing", "hints", "redaction", "run", "prompts", "messages"),
     *("streaming", "checks"),
-    *("errors", "state", "usage", "models", "retry", "outline", "text", "thoughts", "markers", "_engine"),
+    *("errors", "state", "usage", "models", "retry", "outline", "text", "thoughts", "runaway", "markers", "_engine"),
 )
 PRIVATE = re.compile(
     r"__pregel|CONFIG_KEY_|StreamMessagesHandler|root_client|var_child_runnable_config|__error_handler__"
