@@ -12,7 +12,9 @@ from subprocess import CompletedProcess
 from typing import Any, Self
 
 _CONTEXT = multiprocessing.get_context("forkserver")
-_CONTEXT.set_forkserver_preload(["sot_graph.cli", "langchain_openai", "tests.integration.killed"])
+_CONTEXT.set_forkserver_preload(
+    ["sot_graph.cli.answer", "sot_graph.cli.comparison", "langchain_openai", "tests.integration.killed"]
+)
 
 
 def environment(**more: str) -> dict[str, str]:

@@ -1,41 +1,14 @@
-"""The command `sot-graph ask`: one question, with its answer streamed to standard output."""
+"""The command `sot-graph ask`: its options. `answer.py` does the work."""
 
-import asyncio
-import json
 import re
 import sys
-import warnings
-from collections.abc import Callable
-from contextlib import nullcontext
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
-from langchain_core.runnables import RunnableConfig
-from langgraph.checkpoint.memory import InMemorySaver
-from rich.console import Console
 
-from sot_graph.cli.display import (
-    AnswerView,
-    BoardView,
-    PlainOutput,
-    PointsView,
-    closing_line,
-    live,
-    print_answer,
-    write,
-)
-from sot_graph.cli.editor import edit_outline
-from sot_graph.cli.options import BaseUrl, Lead, MaxPoints, ModelName
-from sot_graph.cli.terminal import INTERRUPTED, USAGE_ERROR, choose_model, create_or_exit, error_line, errors, fail
-from sot_graph.cli.timeline import timeline_text
-from sot_graph.evaluation.text import escape_controls, strip_controls
-from sot_graph.graph import create_sot_graph
-from sot_graph.usage import SotMetadata, summarize
-
-THREAD: RunnableConfig = {"configurable": {"thread_id": "ask"}}
-Draw = Callable[[SotMetadata, str], object]
-"""Draws a timeline. Its arguments: `response_metadata["sot"]` and the question."""
+from sot_graph.cli.options import BaseUrl, Lead, MaxPoints, ModelChoice, ModelName
+from sot_graph.cli.terminal import USAGE_ERROR, error_line, fail
 
 
 def ask(  # noqa: PLR0913 - one parameter for each option
@@ -72,29 +45,11 @@ def ask(  # noqa: PLR0913 - one parameter for each option
     """Answer a question. The answer goes to standard output, everything else to standard error."""
     text = _read_question(question)
     given = {"question": text} if outline is None else {"question": text, "outline": _read_outline(outline)}
-    draw = _choose_drawing(timeline)
-    chat_model = choose_model(model, base_url)
-    graph = create_or_exit(
-        create_sot_graph,
-        chat_model,
-        min_points=min(2, max_points),
-        max_points=max_points,
-        headings=headings,
-        lead=lead,
-        on_error="keep",
-        review=review,
-        checkpointer=InMemorySaver(),  # for the review, and for the timings of a run that failed
-    )
-    try:
-        answer = asyncio.run(_answer(graph, given, max_points, watch=watch, as_json=as_json))
-    except KeyboardInterrupt:
-        fail("stopped.", INTERRUPTED)
-    except Exception as error:  # noqa: BLE001 - the user gets one line for any error
-        problems = _draw_timeline(draw, _figures_so_far(graph), text)
-        fail(" ".join([error_line(error), *(f"({problem})" for problem in problems)]))
-    if answer is None:
-        fail("stopped: the outline is empty.")
-    _report(text, answer, draw, as_json=as_json)
+    from sot_graph.cli.answer import Display, answer_question  # noqa: PLC0415 - slow, and the help does not need it
+
+    options = {"max_points": max_points, "headings": headings, "lead": lead, "review": review}
+    display = Display(watch=watch, as_json=as_json, timeline=timeline)
+    answer_question(given, ModelChoice(model, base_url), options, display)
 
 
 def _read_question(question: str | None) -> str:
@@ -119,109 +74,3 @@ def _read_outline(value: str) -> list[str]:
     if not titles:
         fail("--outline has no titles. Separate them with semicolons or lines, or name a file of them.", USAGE_ERROR)
     return titles
-
-
-def _choose_drawing(target: str | None) -> Draw | None:
-    """Choose how to draw the timeline. A target that cannot be written to is refused before any model call."""
-    if target is None:
-        return None
-    if target == "-":
-        return lambda sot, _question: errors.print(timeline_text(sot, errors.width))
-    path = Path(target)
-    if path.suffix.lower() not in {".svg", ".html"} or path.is_dir():
-        fail("--timeline needs a file name that ends in .svg or .html, or - for standard error.", USAGE_ERROR)
-    if not path.parent.is_dir():
-        fail(f"--timeline: the folder {path.parent} does not exist.", USAGE_ERROR)
-    from sot_graph.cli.picture import timeline_html, timeline_svg  # noqa: PLC0415 - slow, and needed only here
-
-    render = timeline_svg if path.suffix.lower() == ".svg" else timeline_html
-    return lambda sot, question: path.write_text(render(sot, question), encoding="utf-8")
-
-
-def _draw_timeline(draw: Draw | None, sot: SotMetadata | None, question: str) -> list[str]:
-    """Draw the timeline if it is wanted, and return the problems."""
-    if draw is None:
-        return []
-    if sot is None:
-        return ["no timeline: the failed run left no timings"]
-    try:
-        draw(sot, question)
-    except OSError as error:
-        return [f"the timeline could not be written: {error_line(error)}"]
-    return []
-
-
-def _figures_so_far(graph: Any) -> SotMetadata | None:
-    """The timings of a run that failed after its points; None if it failed earlier, when the state has none."""
-    values = graph.get_state(THREAD).values
-    return summarize(values["attempts"], values["points"]) if values.get("points") else None
-
-
-async def _answer(
-    graph: Any, graph_input: Any, max_points: int, *, watch: bool, as_json: bool
-) -> dict[str, Any] | None:
-    """Run the graph, with a review of the outline where it interrupts; None if the review leaves no title."""
-    while True:
-        answer = await _run_and_show(graph, graph_input, watch=watch, as_json=as_json)
-        if not (interrupts := (await graph.aget_state(THREAD)).interrupts):
-            break
-        graph_input = edit_outline(max_points=max_points, **interrupts[0].value)
-        if graph_input is None:
-            return None
-    if watch and not as_json:
-        print_answer(strip_controls(answer["answer"]), Console(highlight=False))
-    return answer
-
-
-async def _run_and_show(graph: Any, graph_input: Any, *, watch: bool, as_json: bool) -> dict[str, Any]:
-    """Run the graph, and show its progress on a terminal.
-
-    The answer is streamed to standard output, unless it is printed at the end: with --json and with --watch. If
-    standard output is not a terminal but standard error is, the progress of the points is shown there.
-    """
-    output = Console(highlight=False)
-    is_streamed = not (as_json or watch)
-    view = AnswerView(output) if is_streamed and output.is_terminal else BoardView() if watch else PointsView()
-    plain = PlainOutput() if is_streamed and not output.is_terminal else None
-    screen = output if isinstance(view, AnswerView) else errors
-    answer: dict[str, Any] = {}
-    try:
-        with live(view, screen) if screen.is_terminal else nullcontext():
-            async for mode, part in graph.astream(graph_input, THREAD, stream_mode=["custom", "values"]):
-                if mode == "values":
-                    answer = part
-                    continue
-                view.on_event(part)
-                if plain:
-                    plain.on_event(part)
-    except OSError:  # of standard output: LangGraph 1.2 may have begun to write a checkpoint, and warns of it
-        warnings.filterwarnings("ignore", "coroutine '.*aput_writes' was never awaited", RuntimeWarning)
-        raise
-    finally:  # also if the run is cancelled: the text so far stays on the terminal
-        for each in (view, plain):
-            if isinstance(each, AnswerView | PlainOutput):
-                each.finish()
-    return answer
-
-
-def _report(question: str, answer: dict[str, Any], draw: Draw | None, *, as_json: bool) -> None:
-    """Print what follows the answer: JSON, the closing line, the timeline. Exit with 1 if a point failed."""
-    if as_json:
-        write(escape_controls(json.dumps(_to_json(question, answer), ensure_ascii=False, indent=2)) + "\n")
-    errors.print(closing_line(answer), style="dim", markup=False)
-    failed = [point for point in answer["points"] if point["status"] == "failed"]
-    problems = [f"point {p['index']} ({p['title']}) could not be written: {p['error']}" for p in failed]
-    problems += _draw_timeline(draw, answer["messages"][-1].response_metadata["sot"], question)
-    if problems:
-        fail("; ".join(problems))
-
-
-def _to_json(question: str, answer: dict[str, Any]) -> dict[str, Any]:
-    message = answer["messages"][-1]
-    return {
-        "question": question,
-        "answer": answer["answer"],
-        "points": answer["points"],
-        "usage": message.usage_metadata,
-        "sot": message.response_metadata["sot"],
-    }

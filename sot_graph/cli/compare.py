@@ -1,52 +1,13 @@
-"""The command `sot-graph compare`: Skeleton-of-Thought answers and plain answers, as text, table and picture."""
+"""The command `sot-graph compare`: its options. `comparison.py` does the work."""
 
-import asyncio
-import json
-from contextlib import nullcontext
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
-from langchain_core.language_models import BaseChatModel
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
 
-from sot_graph.cli.options import BaseUrl, Lead, MaxPoints, ModelName
-from sot_graph.cli.tables import print_comparison
-from sot_graph.cli.terminal import (
-    DEMO,
-    INTERRUPTED,
-    USAGE_ERROR,
-    choose_model,
-    create_or_exit,
-    error_line,
-    errors,
-    fail,
-)
-from sot_graph.evaluation.bench import MAX_UNANSWERED, Bench
-from sot_graph.evaluation.compare import (
-    Comparison,
-    Question,
-    compact_results,
-    plain_graph,
-    read_questions,
-    read_results,
-)
-from sot_graph.evaluation.judge import Judge
-from sot_graph.evaluation.summary import Prices, markdown, problems, settings_line, summarize_comparisons
-from sot_graph.graph import create_sot_graph
-from sot_graph.redaction import redact
-from sot_graph.text import storable
+from sot_graph.cli.options import DEMO, BaseUrl, Lead, MaxPoints, ModelChoice, ModelName
 
 RESULTS = "results.jsonl"
-MAX_PROBLEMS = 3
-"""How many problems are printed at the end. The results have all of them."""
 
 
 def compare_answers(  # noqa: PLR0913 - one parameter for each option
@@ -81,160 +42,19 @@ def compare_answers(  # noqa: PLR0913 - one parameter for each option
     ] = None,
 ) -> None:
     """Answer questions in one plain call and with Skeleton-of-Thought, and compare time, tokens and quality."""
-    questions = _read_questions(question, file)
-    if output is None and file is not None:
-        output = Path(f"{file.stem}-comparison")
-    prices = _prices(price_in, price_out, price_cached)
-    chosen = choose_model(model, base_url)
-    settings = {
-        "model": model or (chosen if isinstance(chosen, str) else DEMO),
-        "base_url": base_url and redact(base_url),
-        "max_points": max_points,
-        "at_once": at_once,
-        "lead": lead,
-    }
-    chat_model = _create_model(chosen)
-    points: Any = {"min_points": min(2, max_points), "max_points": max_points}
-    sot = create_sot_graph(chat_model, **points, lead=lead, on_error="keep")
-    judges = _create_judge(judge, judge_url)
-    path, results = _open_results(output, settings)
-    bench = Bench(plain_graph(chat_model), sot, judges, settings, path, results)
-    _run_and_report(bench, questions, concurrency, prices)
+    from sot_graph.cli.comparison import Job, run_job  # noqa: PLC0415 - slow, and the help does not need it
 
-
-def _run_and_report(bench: Bench, questions: list[Question], concurrency: int, prices: Prices | None) -> None:
-    """Run the questions, write the files and print the figures. The files come first: printing to a pipe may fail."""
-    path, judge = bench.path, bench.judge.name if bench.judge else None
-    left, lines = 0, []
-    try:
-        left = asyncio.run(_run(bench, questions, concurrency))
-        if path:
-            _write_files(path, questions, prices, judge)
-            errors.print(f"Results, summary and answers are in {path.parent}.", style="dim", markup=False)
-    except KeyboardInterrupt:
-        resume = f" Finished answers are in {path}. Run the same command to resume." if path else ""
-        fail(f"stopped.{resume}", INTERRUPTED)
-    except OSError as error:
-        lines.append(f"the results could not be written: {error_line(error)}")
-    results = [bench.results[each["question"]] for each in questions if each["question"] in bench.results]
-    try:
-        print_comparison(results, summarize_comparisons(results, prices, judge))
-    except OSError as error:
-        lines.append(f"standard output could not be written: {error_line(error)}")
-    lines += [_stopped(bench.unanswered, left)] if left else _first(problems(results, judge))
-    if lines:
-        fail("\n".join(lines))
-
-
-def _stopped(unanswered: list[Comparison], left: int) -> str:
-    return (
-        f"stopped: {MAX_UNANSWERED} questions in a row got no answer ({problems(unanswered, None)[-1]}). "
-        f"Fix the cause, then run the same command to resume. Questions left: {left}."
-    )
-
-
-def _first(lines: list[str]) -> list[str]:
-    more = len(lines) - MAX_PROBLEMS
-    return lines[:MAX_PROBLEMS] + [f"and {more} more; see the results."] * (more > 0)
-
-
-def _read_questions(question: str | None, file: Path | None) -> list[Question]:
-    if (question is None) == (file is None):
-        fail("give one question as an argument, or a file of questions as --file.", USAGE_ERROR)
-    if file is None:
-        if not question or not question.strip():
-            fail("the question is empty.", USAGE_ERROR)
-        return [Question(question=storable(question.strip()), category=None)]
-    try:
-        with file.open(encoding="utf-8-sig") as lines:
-            return read_questions(lines)
-    except (OSError, ValueError) as error:
-        fail(f"--file {file} cannot be read: {error}", USAGE_ERROR)
-
-
-def _prices(price_in: float | None, price_out: float | None, price_cached: float | None) -> Prices | None:
-    if price_in is not None and price_out is not None:
-        return Prices(price_in, price_out, price_cached)
-    if (price_in, price_out, price_cached) != (None, None, None):
-        fail("costs need both prices, --price-in and --price-out. --price-cached is optional.", USAGE_ERROR)
-    return None
-
-
-def _create_model(model: str | BaseChatModel) -> BaseChatModel:
-    from langchain.chat_models import init_chat_model  # noqa: PLC0415 - slow to import, and needed only here
-
-    return create_or_exit(init_chat_model, model) if isinstance(model, str) else model
-
-
-def _create_judge(name: str | None, base_url: str | None) -> Judge | None:
-    if name is None:
-        if base_url is not None:
-            fail("--judge-url needs --judge: the name of a model on that server.", USAGE_ERROR)
-        return None
-    model = _create_model(choose_model(name, base_url))
-    try:
-        return Judge(name if base_url is None else f"{name} at {redact(base_url)}", model)
-    except ImportError as error:
-        fail(f"--judge needs the extra `eval` ({error}): pip install 'sot-graph[eval]'", USAGE_ERROR)
-
-
-def _open_results(folder: Path | None, settings: dict[str, Any]) -> tuple[Path | None, dict[str, Comparison]]:
-    """Create the file of the results if it is missing, and read it."""
-    if folder is None:
-        return None, {}
-    path = folder / RESULTS
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        path.open("a").close()
-        results = read_results(path)
-    except (OSError, ValueError) as error:
-        fail(f"--output {folder} cannot be used: {error}", USAGE_ERROR)
-    other = next((each["settings"] for each in results.values() if each["settings"] != settings), None)
-    if other is not None:
-        fail(
-            f"{path} has results with other settings ({settings_line(other)}) than this command "
-            f"({settings_line(settings)}). Choose another folder as --output.",
-            USAGE_ERROR,
+    run_job(
+        Job(
+            question=question,
+            file=file,
+            model=ModelChoice(model, base_url),
+            judge=ModelChoice(judge, judge_url),
+            max_points=max_points,
+            lead=lead,
+            at_once=at_once,
+            concurrency=concurrency,
+            prices=(price_in, price_out, price_cached),
+            output=output,
         )
-    return path, results
-
-
-async def _run(bench: Bench, questions: list[Question], concurrency: int) -> int:
-    """Run the pending questions with a progress bar, and return how many are left; see `Bench.run`."""
-    bench.update_categories(questions)
-    pending = bench.pending(questions)
-    bar = Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-        console=errors,
-        transient=True,
     )
-    with bar if errors.is_terminal else nullcontext():
-        task = bar.add_task("questions", total=len(questions), completed=len(questions) - len(pending))
-
-        def on_done() -> None:
-            bar.advance(task)
-            if not errors.is_terminal and len(questions) > 1:
-                errors.print(f"{bar.tasks[0].completed:.0f} of {len(questions)}", style="dim")
-
-        return await bench.run(pending, concurrency, on_done)
-
-
-def _write_files(path: Path, questions: list[Question], prices: Prices | None, judge: str | None) -> None:
-    """Write the summary and the answers of all results in the file, next to it."""
-    from sot_graph.evaluation.answers import answers_html  # noqa: PLC0415 - slow to import, and needed only here
-    from sot_graph.evaluation.plot import summary_svg  # noqa: PLC0415 - the same
-
-    results = compact_results(path, questions)
-    summary = summarize_comparisons(results, prices, judge)
-    files = {
-        "summary.json": json.dumps(summary, indent=2, ensure_ascii=False) + "\n",
-        "summary.md": markdown(summary) + "\n",
-        "summary.svg": summary_svg(summary),
-        "answers.html": answers_html(results, summary["judge"]),
-    }
-    for name, text in files.items():
-        path.with_name(name).write_text(text, encoding="utf-8")

@@ -1,7 +1,5 @@
 """How the command line shows an answer while it is written."""
 
-import errno
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -12,6 +10,7 @@ from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
+from sot_graph.cli.terminal import write
 from sot_graph.evaluation.text import strip_controls
 from sot_graph.streaming import SotEvent
 
@@ -191,14 +190,6 @@ def live(view: PointsView, console: Console) -> Iterator[None]:
     """
     with Live(view, console=console, transient=True, refresh_per_second=12):
         yield
-
-
-def write(text: str) -> None:
-    """Write to standard output, in UTF-8 with any locale."""
-    if sys.stdout is None:  # Python sets it to None if it is closed
-        raise OSError(errno.EBADF, "standard output is closed")
-    sys.stdout.buffer.write(text.encode("utf-8", "replace"))
-    sys.stdout.buffer.flush()
 
 
 def print_answer(text: str, console: Console) -> None:

@@ -8,12 +8,10 @@ import typer
 
 from sot_graph.cli.ask import ask
 from sot_graph.cli.compare import compare_answers
-from sot_graph.cli.display import write
+from sot_graph.cli.draw import draw
 from sot_graph.cli.langsmith_log import capture_client_log, flush_traces
 from sot_graph.cli.terminal import error_line, errors
-from sot_graph.demo import DemoChatModel
 from sot_graph.evaluation.text import fit, strip_controls
-from sot_graph.graph import create_sot_graph
 
 TRACE_SECONDS = 5
 """How long the process waits at its end for traces that are still being sent to LangSmith."""
@@ -28,12 +26,7 @@ app = typer.Typer(
 )
 app.command()(ask)
 app.command("compare")(compare_answers)
-
-
-@app.command()
-def draw() -> None:
-    """Print the graph as a Mermaid diagram."""
-    write(create_sot_graph(DemoChatModel()).get_graph().draw_mermaid())
+app.command()(draw)
 
 
 def main() -> NoReturn:

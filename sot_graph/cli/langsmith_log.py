@@ -3,18 +3,17 @@
 import logging
 import os
 import re
+import sys
 import threading
 from contextlib import suppress
-
-from langchain_core.tracers.langchain import wait_for_all_tracers
-
-from sot_graph.redaction import redact
 
 COMPLAINT = re.compile(
     r"(?P<lost>Failed to (?:batch|multipart|send)|Dropped|\w+ tracing error)|Failed to get info", re.IGNORECASE
 )
 """How a log line starts that reports lost runs (group `lost`) or a server that cannot be reached."""
 SECRET_VARIABLES = ("_KEY", "_TOKEN", "_SECRET", "_PASSWORD")
+TRACERS = "langchain_core.tracers.langchain"
+"""The module that sends traces."""
 SHORTEST_SECRET = 16
 """A shorter value in the environment may be a plain word, as in `PGPASSWORD=postgres`."""
 
@@ -39,6 +38,8 @@ class ClientLog(logging.Handler):
 
     def _read(self, line: str) -> None:
         if found := COMPLAINT.match(line):
+            from sot_graph.redaction import redact  # noqa: PLC0415 - slow, and the help does not need it
+
             self.complaint = redact(line, _secrets_in_environment())
             self.has_lost = self.has_lost or found["lost"] is not None
 
@@ -66,6 +67,10 @@ def flush_traces(seconds: float) -> bool:
     Returns:
         Whether all traces are sent.
     """
+    if TRACERS not in sys.modules:  # no model was called
+        return True
+    from langchain_core.tracers.langchain import wait_for_all_tracers  # noqa: PLC0415 - slow, unless it is there
+
     # In a thread, because the client's own flush never returns if the server does not answer.
     sender = threading.Thread(target=wait_for_all_tracers, daemon=True)
     sender.start()

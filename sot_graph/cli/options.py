@@ -1,10 +1,23 @@
-"""The options that `ask` and `compare` share."""
+"""The options that several commands share, and the models that their help names."""
 
+from dataclasses import dataclass
 from typing import Annotated
 
 import typer
 
-from sot_graph.cli.terminal import DEFAULT_MODEL, DEMO, LOCAL
+DEFAULT_MODEL = "openai:gpt-5.5"
+"""The model if none is named and OPENAI_API_KEY is set."""
+DEMO = "demo"
+LOCAL = "local"
+
+
+@dataclass(frozen=True)
+class ModelChoice:
+    """The model that the user named, if any."""
+
+    name: str | None
+    base_url: str | None
+
 
 ModelName = Annotated[
     str | None,

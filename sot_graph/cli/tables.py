@@ -9,7 +9,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from sot_graph.cli.display import write
+from sot_graph.cli.terminal import write
 from sot_graph.evaluation.compare import Comparison
 from sot_graph.evaluation.summary import (
     GAP,

@@ -3,6 +3,7 @@
 import importlib
 import json
 import logging
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -11,9 +12,10 @@ import pytest
 from typer.testing import CliRunner
 
 from sot_graph import DemoChatModel
-from sot_graph.cli import app, ask, terminal
+from sot_graph.cli import answer, app, model
 from sot_graph.cli.editor import edit_outline
 from sot_graph.cli.langsmith_log import ClientLog
+from sot_graph.cli.options import DEFAULT_MODEL
 from sot_graph.evaluation.text import escape_controls, strip_controls
 from sot_graph.nodes.direct import Direct
 from sot_graph.nodes.merge import Merge
@@ -27,7 +29,7 @@ QUESTION = "How do bees find their way home?"
 def _quick_demo_model(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("SOT_MODEL", "OPENAI_API_KEY"):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr(terminal, "DemoChatModel", lambda: DemoChatModel(first_token=0, tokens_per_second=0))
+    monkeypatch.setattr(model, "DemoChatModel", lambda: DemoChatModel(first_token=0, tokens_per_second=0))
 
 
 def run(*arguments: str, given: str | None = None) -> Any:
@@ -125,30 +127,30 @@ def test_a_usage_error_exits_with_2(arguments: list[str], message: str) -> None:
 
 
 def test_a_failed_run_exits_with_1_and_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def answer(*_: Any, **__: Any) -> Any:
+    async def no_answer(*_: Any, **__: Any) -> Any:
         message = "The first line.\nAnd a second\x1b[31m."
         raise RuntimeError(message)
 
-    monkeypatch.setattr(ask, "_answer", answer)
+    monkeypatch.setattr(answer, "_answer", no_answer)
     done = run("ask", QUESTION, "--model", "demo")
     assert (done.exit_code, done.stdout) == (1, "")
     assert done.stderr == "sot-graph: RuntimeError: The first line.\n"
 
 
 def test_ctrl_c_exits_with_130_and_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def answer(*_: Any, **__: Any) -> Any:
+    async def no_answer(*_: Any, **__: Any) -> Any:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(ask, "_answer", answer)
+    monkeypatch.setattr(answer, "_answer", no_answer)
     done = run("ask", QUESTION, "--model", "demo")
     assert (done.exit_code, done.stdout, done.stderr) == (130, "", "sot-graph: stopped.\n")
 
 
 def test_the_model_is_chosen_by_option_then_variable_then_key(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert isinstance(terminal.choose_model(None, None), DemoChatModel)
+    assert isinstance(model.choose_model(None, None), DemoChatModel)
     monkeypatch.setenv("OPENAI_API_KEY", "sk-test-key")
-    assert terminal.choose_model(None, None) == terminal.DEFAULT_MODEL
-    assert terminal.choose_model("anthropic:some", None) == "anthropic:some"
+    assert model.choose_model(None, None) == DEFAULT_MODEL
+    assert model.choose_model("anthropic:some", None) == "anthropic:some"
     monkeypatch.setenv("SOT_MODEL", "nobody:knows")
     assert "model='nobody:knows'" in run("ask", QUESTION).stderr
 
@@ -307,7 +309,7 @@ def test_a_timeline_target_that_cannot_work_is_refused_before_a_model_is_created
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "folder.svg").mkdir()
-    monkeypatch.setattr(ask, "choose_model", lambda *_: pytest.fail("a model was created"))
+    monkeypatch.setattr(answer, "choose_model", lambda *_: pytest.fail("a model was created"))
     done = run("ask", QUESTION, "--timeline", target)
     assert (done.exit_code, done.stdout) == (2, "")
     assert len(done.stderr.splitlines()) == 1
@@ -358,6 +360,28 @@ def test_svg_is_imported_only_to_draw_pictures(tmp_path: Path, monkeypatch: pyte
     assert "svg" not in sys.modules
     run("ask", QUESTION, "--timeline", str(tmp_path / "run.svg"))
     assert "svg" in sys.modules
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["ask", "--help"], ["compare", "--help"], ["draw", "--help"]], ids=" ".join
+)
+def test_the_help_imports_nothing_slow(arguments: list[str]) -> None:
+    """The package itself is replaced: what its `__init__` imports is not the command line's."""
+    program = (
+        "import sys, types, importlib.util\n"
+        "folders = importlib.util.find_spec('sot_graph').submodule_search_locations\n"
+        "package = sys.modules['sot_graph'] = types.ModuleType('sot_graph')\n"
+        "package.__path__ = folders\n"
+        "from sot_graph.cli import app\n"
+        "try:\n    app()\nexcept SystemExit as end:\n    assert not end.code\n"
+        "slow = {'langchain_core', 'langgraph', 'langsmith', 'openai', 'svg'} & set(sys.modules)\n"
+        "assert not slow, slow\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, *arguments], capture_output=True, text=True, check=False, timeout=60
+    )
+    assert done.returncode == 0, done.stderr
+    assert "Usage" in done.stdout
 
 
 @pytest.mark.parametrize("module", ["rich", "typer"])

@@ -16,8 +16,7 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from sot_graph import DemoChatModel, create_sot_graph
-from sot_graph.cli import app, tables, terminal
-from sot_graph.cli import compare as compare_command
+from sot_graph.cli import app, comparison, model, tables
 from sot_graph.demo import demo_titles
 from sot_graph.evaluation.answers import answers_html
 from sot_graph.evaluation.compare import (
@@ -57,7 +56,7 @@ QUESTIONS = ["How do bees find their way home?", "What should a small town do ag
 def _quick_demo_model(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("SOT_MODEL", "OPENAI_API_KEY"):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr(terminal, "DemoChatModel", lambda: QUICK)
+    monkeypatch.setattr(model, "DemoChatModel", lambda: QUICK)
 
 
 @pytest.fixture
@@ -251,7 +250,7 @@ def test_existing_results_are_not_computed_again(file: Path, tmp_path: Path, mon
     answers = path.read_text()
     path.write_text(answers + '{"question": "half a li')
     prompts = Recording.prompts = []
-    monkeypatch.setattr(terminal, "DemoChatModel", lambda: Recording(first_token=0, tokens_per_second=0))
+    monkeypatch.setattr(model, "DemoChatModel", lambda: Recording(first_token=0, tokens_per_second=0))
 
     assert run("--file", file).exit_code == 0
     assert (prompts, path.read_text()) == ([], answers), "and the incomplete line is removed"
@@ -399,7 +398,7 @@ def test_cached_tokens_have_their_own_price() -> None:
         for cached in (None, 1.0)
     ]
     assert costs == [0.021, 0.021, 0.021, (40 * 10 + 60 * 1 + 200 * 100) / 1e6]
-    assert compare_command._prices(10.0, 100.0, 1.0) == Prices(10.0, 100.0, 1.0)  # noqa: SLF001 - the demo has no cache
+    assert comparison._prices(10.0, 100.0, 1.0) == Prices(10.0, 100.0, 1.0)  # noqa: SLF001 - the demo has no cache
 
 
 async def test_an_answer_with_missing_points_is_incomplete(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -491,7 +490,7 @@ def test_files_are_written_before_the_figures_are_printed(
 
 
 def test_judges_with_the_same_name_on_two_servers_are_distinct(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(compare_command, "choose_model", lambda *_: QUICK)
+    monkeypatch.setattr(comparison, "choose_model", lambda *_: QUICK)
     for host in ("a", "b"):
         done = run(QUESTIONS[0], "--judge", "j", "--judge-url", f"http://me:top-secret-1@{host}", "--output", tmp_path)
         assert done.exit_code == 0, done.stderr
@@ -580,7 +579,7 @@ def test_answers_that_cannot_be_written_are_printed(tmp_path: Path, monkeypatch:
 
 
 def test_no_key_is_in_the_results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(compare_command, "choose_model", lambda *_: QUICK)
+    monkeypatch.setattr(comparison, "choose_model", lambda *_: QUICK)
     done = run(QUESTIONS[0], "--model", "m", "--base-url", "http://me:top-secret-1@localhost", "--output", tmp_path)
     assert done.exit_code == 0, done.stderr
     assert "top-secret-1" not in (tmp_path / "results.jsonl").read_text() + done.stdout + done.stderr
