@@ -25,7 +25,7 @@ from sot_graph.cli.display import (
 from sot_graph.cli.editor import edit_outline
 from sot_graph.cli.model import choose_model, create_or_exit
 from sot_graph.cli.options import ModelChoice
-from sot_graph.cli.terminal import INTERRUPTED, USAGE_ERROR, error_line, errors, fail, write
+from sot_graph.cli.terminal import INTERRUPTED, USAGE_ERROR, ReaderLeftError, error_line, errors, fail, write
 from sot_graph.cli.timeline import timeline_text
 from sot_graph.evaluation.text import escape_controls, strip_controls
 from sot_graph.graph import create_sot_graph
@@ -68,6 +68,8 @@ def answer_question(given: dict[str, Any], model: ModelChoice, options: dict[str
         answer = asyncio.run(_answer(graph, given, options["max_points"], display))
     except KeyboardInterrupt:
         fail("stopped.", INTERRUPTED)
+    except ReaderLeftError:
+        raise
     except Exception as error:  # noqa: BLE001 - the user gets one line for any error
         problems = _draw_timeline(draw, _figures_so_far(graph), given["question"])
         fail(" ".join([error_line(error), *(f"({problem})" for problem in problems)]))

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from sot_graph.cli.options import BaseUrl, Lead, MaxPoints, ModelChoice, ModelName
-from sot_graph.cli.terminal import USAGE_ERROR, error_line, fail
+from sot_graph.cli.terminal import USAGE_ERROR, error_line, fail, has_terminal
 
 
 def ask(  # noqa: PLR0913 - one parameter for each option
@@ -43,6 +43,8 @@ def ask(  # noqa: PLR0913 - one parameter for each option
     ] = None,
 ) -> None:
     """Answer a question. The answer goes to standard output, everything else to standard error."""
+    if review and not has_terminal():
+        fail("--review needs a terminal for the editor. Without a terminal, give the titles as --outline.", USAGE_ERROR)
     text = _read_question(question)
     given = {"question": text} if outline is None else {"question": text, "outline": _read_outline(outline)}
     from sot_graph.cli.answer import Display, answer_question  # noqa: PLC0415 - slow, and the help does not need it

@@ -21,7 +21,7 @@ from sot_graph.cli.compare import RESULTS
 from sot_graph.cli.model import choose_model, create_or_exit
 from sot_graph.cli.options import DEMO, ModelChoice
 from sot_graph.cli.tables import print_comparison
-from sot_graph.cli.terminal import INTERRUPTED, USAGE_ERROR, error_line, errors, fail
+from sot_graph.cli.terminal import INTERRUPTED, USAGE_ERROR, ReaderLeftError, error_line, errors, fail
 from sot_graph.evaluation.bench import MAX_UNANSWERED, Bench
 from sot_graph.evaluation.compare import (
     Comparison,
@@ -97,13 +97,18 @@ def _run_and_report(bench: Bench, questions: list[Question], concurrency: int, p
     except OSError as error:
         lines.append(f"the results could not be written: {error_line(error)}")
     results = [bench.results[each["question"]] for each in questions if each["question"] in bench.results]
+    reader_left = None
     try:
         print_comparison(results, summarize_comparisons(results, prices, judge))
+    except ReaderLeftError as error:
+        reader_left = error
     except OSError as error:
         lines.append(f"standard output could not be written: {error_line(error)}")
     lines += [_stopped(bench.unanswered, left)] if left else _first(problems(results, judge))
     if lines:
         fail("\n".join(lines))
+    if reader_left:
+        raise reader_left
 
 
 def _stopped(unanswered: list[Comparison], left: int) -> str:
@@ -119,8 +124,10 @@ def _first(lines: list[str]) -> list[str]:
 
 
 def _read_questions(question: str | None, file: Path | None) -> list[Question]:
-    if (question is None) == (file is None):
-        fail("give one question as an argument, or a file of questions as --file.", USAGE_ERROR)
+    if question is None and file is None:
+        fail("there is no question. Give one as an argument, or a file of questions as --file.", USAGE_ERROR)
+    if question is not None and file is not None:
+        fail("there is a question and --file. Give one of them, not both.", USAGE_ERROR)
     if file is None:
         if not question or not question.strip():
             fail("the question is empty.", USAGE_ERROR)

@@ -1,10 +1,14 @@
 """What the commands share: the exit codes, and how they print."""
 
+import codecs
 import errno
+import io
+import os
 import sys
 from typing import NoReturn
 
 import typer
+from rich.cells import cell_len
 from rich.console import Console
 
 from sot_graph.evaluation.text import strip_controls
@@ -13,6 +17,12 @@ from sot_graph.redaction import note_of
 USAGE_ERROR = 2
 INTERRUPTED = 130
 """The exit code that shells use for Ctrl-C."""
+READER_LEFT = 141
+"""The exit code that shells use for a program whose reader left, as in `| head -1`."""
+LIKENESS = str.maketrans("…·✓✂✗↺▸░▒█→×–—‘’“”•", ".-+%xr>.-#>x--''\"\"*")  # noqa: RUF001 - these are meant
+"""What a terminal shows that has no such characters."""
+SPINNER = range(0x2800, 0x2900)
+"""The characters of the spinner."""
 
 errors = Console(stderr=True, highlight=False)
 errors.soft_wrap = not errors.is_terminal  # a log file has no width
@@ -31,9 +41,61 @@ def error_line(error: Exception) -> str:
     return f"{line} {note_of(error)}".rstrip()
 
 
+class ReaderLeftError(OSError):
+    """Nobody reads standard output any more. This is no error of the user's: the command ends, and prints nothing."""
+
+
 def write(text: str) -> None:
-    """Write to standard output, in UTF-8 with any locale."""
+    """Write to standard output: to a terminal in its encoding, to a pipe or a file in UTF-8 with any locale."""
     if sys.stdout is None:  # Python sets it to None if it is closed
         raise OSError(errno.EBADF, "standard output is closed")
-    sys.stdout.buffer.write(text.encode("utf-8", "replace"))
-    sys.stdout.buffer.flush()
+    try:
+        if sys.stdout.isatty():
+            sys.stdout.write(text)
+        else:
+            sys.stdout.buffer.write(text.encode("utf-8", "replace"))
+        sys.stdout.flush()
+    except BrokenPipeError:
+        raise ReaderLeftError from None
+
+
+def flush_output() -> None:
+    """Flush what is left. Python would do it at its end, and print a traceback if nobody reads any more."""
+    for stream in filter(None, (sys.stdout, sys.stderr)):
+        try:
+            stream.flush()
+        except OSError:  # the command has noticed it already, or has printed only its help
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
+def accept_any_character() -> None:
+    """Let standard output and standard error show a likeness of a character that their encoding does not have."""
+    codecs.register_error("likeness", _likeness)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="likeness")
+
+
+def _likeness(error: UnicodeError) -> tuple[str, int]:
+    """The handler of encoding errors: text of the same width in ASCII."""
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    shown = error.object[error.start : error.end].translate(LIKENESS)
+    return "".join(_ascii(character) for character in shown), error.end
+
+
+def _ascii(character: str) -> str:
+    if ord(character) in SPINNER:
+        return "-\\|/"[ord(character) % 4]
+    return character if character.isascii() else "?" * cell_len(character)
+
+
+def has_terminal() -> bool:
+    """Whether somebody at a terminal can use an editor, also if standard input or output is a pipe or a file."""
+    if os.isatty(0) and os.isatty(1):
+        return True
+    try:
+        os.close(os.open("/dev/tty", os.O_RDWR))
+    except OSError:
+        return False
+    return any(map(os.isatty, (0, 1, 2)))

@@ -1,8 +1,12 @@
-"""The command line as a separate process, with a real client."""
+"""The command line as a separate process, with a real client; also on a terminal."""
 
 import json
+import os
+import pty
+import re
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -130,6 +134,83 @@ def test_closed_standard_output_prints_one_line(server: FakeOpenAI, arguments: l
     assert done.returncode == 1
     (line,) = done.stderr.splitlines()
     assert "standard output is closed" in line
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["ask", QUESTION], ["ask", QUESTION, "--json"], ["ask", QUESTION, "--watch"], ["draw"], ["ask", "--help"]],
+    ids=" ".join,
+)
+def test_a_command_whose_reader_left_ends_without_a_word(server: FakeOpenAI, arguments: list[str]) -> None:
+    is_answer = QUESTION in arguments
+    read, output = os.pipe()
+    os.close(read)
+    with os.fdopen(output, "wb") as pipe:
+        line = command(*arguments, *(["--model", "m", "--base-url", server.url] if is_answer else []))
+        done = subprocess.run(
+            line, stdout=pipe, stderr=subprocess.PIPE, text=True, check=False, timeout=60, env=environment()
+        )
+    assert done.stderr == ""
+    assert done.returncode == (1 if arguments == ["ask", "--help"] else 141)
+
+
+def test_the_points_of_an_answer_that_nobody_reads_are_not_paid_for(server: FakeOpenAI) -> None:
+    """The first point fails to be printed while the others are still being written."""
+    server.script = lambda request: (
+        Reply("Late.", first_token=30) if request.title and request.title != TITLES[0] else usual(request)
+    )
+    line = command("ask", QUESTION, "--model", "m", "--base-url", server.url)
+    read, output = os.pipe()
+    os.close(read)
+    with os.fdopen(output, "wb") as pipe:
+        done = subprocess.run(line, stdout=pipe, check=False, timeout=20, env=environment())
+    assert done.returncode == 141
+    wait_until(lambda: server.in_flight == 0, seconds=5)
+
+
+@pytest.mark.parametrize(("encoding", "arguments"), [("ascii", []), ("cp1252", ["--watch"])])
+def test_a_terminal_without_these_characters_shows_what_is_like_them(
+    server: FakeOpenAI, encoding: str, arguments: list[str]
+) -> None:
+    server.script = lambda request: usual(request) if request.stage == "skeleton" else Reply("Schlaf → 睡眠 “gut” ä")
+    line = command("ask", QUESTION, "--model", "m", "--base-url", server.url, "--timeline", "-", *arguments)
+    code, shown = on_terminal(line, environment(PYTHONIOENCODING=encoding))
+    text = re.sub(r"\x1b\[[\d;?]*[A-Za-z]", "", shown.decode(encoding))
+    assert code == 0, text
+    assert "Schlaf > ????" in text
+    assert re.search(r"[-\\|/] outline", text), "the spinner"
+    assert "> critical path" in text
+
+
+def on_terminal(line: list[str], env: dict[str, str]) -> tuple[int, bytes]:
+    """Run a command in a terminal of its own. Returns its exit code and what the terminal showed."""
+    terminal, inside = pty.openpty()
+    with subprocess.Popen(line, stdin=inside, stdout=inside, stderr=inside, env=env, start_new_session=True) as process:
+        os.close(inside)
+        shown = b""
+        with suppress(OSError):  # the end of a terminal
+            while chunk := os.read(terminal, 65536):
+                shown += chunk
+        os.close(terminal)
+    return process.returncode, shown
+
+
+def test_a_review_without_a_terminal_is_refused_before_anything_is_paid_for(server: FakeOpenAI) -> None:
+    line = command("ask", QUESTION, "--review", "--model", "m", "--base-url", server.url)
+    done = subprocess.run(
+        line,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+        env=environment(EDITOR="touch"),
+        start_new_session=True,  # without a terminal
+    )
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("sot-graph: --review needs a terminal for the editor.")
+    assert len(done.stderr.splitlines()) == 1
+    assert server.requests == []
 
 
 def test_ctrl_c_stops_the_process_and_its_calls_at_once(server: FakeOpenAI) -> None:

@@ -12,7 +12,7 @@ import pytest
 from typer.testing import CliRunner
 
 from sot_graph import DemoChatModel
-from sot_graph.cli import answer, app, model
+from sot_graph.cli import answer, app, ask, model
 from sot_graph.cli.editor import edit_outline
 from sot_graph.cli.langsmith_log import ClientLog
 from sot_graph.cli.options import DEFAULT_MODEL
@@ -26,10 +26,11 @@ QUESTION = "How do bees find their way home?"
 
 
 @pytest.fixture(autouse=True)
-def _quick_demo_model(monkeypatch: pytest.MonkeyPatch) -> None:
+def _quick_demo_model_and_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("SOT_MODEL", "OPENAI_API_KEY"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(model, "DemoChatModel", lambda: DemoChatModel(first_token=0, tokens_per_second=0))
+    monkeypatch.setattr(ask, "has_terminal", lambda: True)
 
 
 def run(*arguments: str, given: str | None = None) -> Any:

@@ -159,8 +159,8 @@ def test_a_repeated_question_counts_once_and_keeps_its_category() -> None:
 @pytest.mark.parametrize(
     ("arguments", "problem"),
     [
-        ([], "give one question"),
-        (["Why?", "--file", "f"], "give one question"),
+        ([], "there is no question"),
+        (["Why?", "--file", "f"], "there is a question and --file. Give one of them, not both."),
         ([" "], "the question is empty"),
         (["--file", "nowhere.jsonl"], "--file nowhere.jsonl cannot be read"),
         (["Why?", "--price-in", "1"], "both prices"),
@@ -480,12 +480,12 @@ def test_files_are_written_before_the_figures_are_printed(
     assert " → " in done.stdout_bytes.decode("utf-8")
 
     def broken(_: str) -> None:
-        raise BrokenPipeError(32, "Broken pipe")
+        raise OSError(28, "full")
 
     monkeypatch.setattr(tables, "write", broken)
     done = run("--file", file, "--output", tmp_path / "out")
     assert done.exit_code == 1
-    assert done.stderr.splitlines()[-1].startswith("sot-graph: standard output could not be written: BrokenPipeError")
+    assert done.stderr.splitlines()[-1].startswith("sot-graph: standard output could not be written: OSError")
     assert summary_in(tmp_path / "out")["all"]["questions"] == 3
 
 
