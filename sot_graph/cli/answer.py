@@ -55,10 +55,10 @@ def answer_question(given: dict[str, Any], model: ModelChoice, options: dict[str
         display: How the answer is shown.
     """
     draw = _choose_drawing(display.timeline)
-    chat_model = choose_model(model.name, model.base_url)
+    chosen = choose_model(model)
     graph = create_or_exit(
         create_sot_graph,
-        chat_model,
+        chosen.model,
         **options,
         min_points=min(2, options["max_points"]),
         on_error="keep",
@@ -75,7 +75,10 @@ def answer_question(given: dict[str, Any], model: ModelChoice, options: dict[str
         fail(" ".join([error_line(error), *(f"({problem})" for problem in problems)]))
     if answer is None:
         fail("stopped: the outline is empty.")
-    _report(given["question"], answer, draw, as_json=display.as_json)
+    if display.as_json:
+        write(escape_controls(json.dumps(_to_json(given["question"], answer), ensure_ascii=False, indent=2)) + "\n")
+    errors.print(strip_controls(f"{closing_line(answer)} · {chosen.label}"), style="dim", markup=False)
+    _report_problems(given["question"], answer, draw)
 
 
 def _choose_drawing(target: str | None) -> Draw | None:
@@ -159,11 +162,8 @@ async def _run_and_show(graph: Any, graph_input: Any, display: Display) -> dict[
     return answer
 
 
-def _report(question: str, answer: dict[str, Any], draw: Draw | None, *, as_json: bool) -> None:
-    """Print what follows the answer: JSON, the closing line, the timeline. Exit with 1 if a point failed."""
-    if as_json:
-        write(escape_controls(json.dumps(_to_json(question, answer), ensure_ascii=False, indent=2)) + "\n")
-    errors.print(closing_line(answer), style="dim", markup=False)
+def _report_problems(question: str, answer: dict[str, Any], draw: Draw | None) -> None:
+    """Draw the timeline. Exit with 1 if that or a point failed."""
     failed = [point for point in answer["points"] if point["status"] == "failed"]
     problems = [f"point {p['index']} ({p['title']}) could not be written: {p['error']}" for p in failed]
     problems += _draw_timeline(draw, answer["messages"][-1].response_metadata["sot"], question)

@@ -19,7 +19,7 @@ from rich.progress import (
 
 from sot_graph.cli.compare import RESULTS
 from sot_graph.cli.model import choose_model, create_or_exit
-from sot_graph.cli.options import DEMO, ModelChoice
+from sot_graph.cli.options import ModelChoice
 from sot_graph.cli.tables import print_comparison
 from sot_graph.cli.terminal import INTERRUPTED, USAGE_ERROR, ReaderLeftError, error_line, errors, fail
 from sot_graph.evaluation.bench import MAX_UNANSWERED, Bench
@@ -65,18 +65,18 @@ def run_job(job: Job) -> None:
     if output is None and job.file is not None:
         output = Path(f"{job.file.stem}-comparison")
     prices = _prices(*job.prices)
-    chosen = choose_model(job.model.name, job.model.base_url)
+    chosen = choose_model(job.model)
     settings = {
-        "model": job.model.name or (chosen if isinstance(chosen, str) else DEMO),
+        "model": chosen.setting,
         "base_url": job.model.base_url and redact(job.model.base_url),
         "max_points": job.max_points,
         "at_once": job.at_once,
         "lead": job.lead,
     }
-    chat_model = _create_model(chosen)
+    chat_model = _create_model(chosen.model)
     points: Any = {"min_points": min(2, job.max_points), "max_points": job.max_points}
     sot = create_sot_graph(chat_model, **points, lead=job.lead, on_error="keep")
-    judge = _create_judge(job.judge.name, job.judge.base_url)
+    judge = _create_judge(job.judge)
     path, results = _open_results(output, settings)
     bench = Bench(plain_graph(chat_model), sot, judge, settings, path, results)
     _run_and_report(bench, questions, job.concurrency, prices)
@@ -153,14 +153,14 @@ def _create_model(model: str | BaseChatModel) -> BaseChatModel:
     return create_or_exit(init_chat_model, model) if isinstance(model, str) else model
 
 
-def _create_judge(name: str | None, base_url: str | None) -> Judge | None:
-    if name is None:
-        if base_url is not None:
+def _create_judge(choice: ModelChoice) -> Judge | None:
+    if choice.name is None:
+        if choice.base_url is not None:
             fail("--judge-url needs --judge: the name of a model on that server.", USAGE_ERROR)
         return None
-    model = _create_model(choose_model(name, base_url))
+    chosen = choose_model(choice, "Judge")
     try:
-        return Judge(name if base_url is None else f"{name} at {redact(base_url)}", model)
+        return Judge(chosen.setting if choice.base_url is None else chosen.label, _create_model(chosen.model))
     except ImportError as error:
         fail(f"--judge needs the extra `eval` ({error}): pip install 'sot-graph[eval]'", USAGE_ERROR)
 

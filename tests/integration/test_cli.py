@@ -30,8 +30,10 @@ def test_a_local_server_needs_no_key(server: FakeOpenAI) -> None:
     assert done.returncode == 0, done.stderr
     assert [point["title"] for point in json.loads(done.stdout)["points"]] == TITLES
     assert server.requests[0].body["model"] == "llama3.2:3b"
-    assert done.stderr.startswith("4 points · 5 calls · ")
-    assert len(done.stderr.splitlines()) == 1
+    first, last = done.stderr.splitlines()
+    assert first == f"Model: llama3.2:3b at {server.url}"
+    assert last.startswith("4 points · 5 calls · ")
+    assert last.endswith(f" · llama3.2:3b at {server.url}")
 
 
 def test_the_model_can_be_set_in_the_environment(server: FakeOpenAI) -> None:
@@ -45,7 +47,7 @@ def test_a_failed_run_prints_one_line(server: FakeOpenAI) -> None:
     server.script = lambda _: Reply(status=401, message="no such key")
     done = ask(QUESTION, "--model", "m", "--base-url", server.url)
     assert (done.returncode, done.stdout) == (1, "")
-    assert len(done.stderr.splitlines()) == 1
+    assert len(done.stderr.splitlines()) == 2, "the model, and why it failed"
     assert "no such key" in done.stderr
     assert "Traceback" not in done.stderr
 
@@ -77,7 +79,7 @@ def test_a_run_in_which_every_point_failed_is_drawn(server: FakeOpenAI, tmp_path
     timeline = target if target == "-" else str(path)
     done = ask(QUESTION, "--model", "m", "--base-url", server.url, "--timeline", timeline)
     assert (done.returncode, done.stdout) == (1, "")
-    *above, line = done.stderr.splitlines()
+    _, *above, line = done.stderr.splitlines()
     assert line.startswith("sot-graph: ExpansionError: 4 of 4 points could not be written: ")
     assert "no timeline" not in line
     if target == "-":
@@ -123,7 +125,7 @@ def test_a_full_disk_prints_one_line(server: FakeOpenAI) -> None:
             line, stdout=full, stderr=subprocess.PIPE, text=True, check=False, timeout=60, env=environment()
         )
     assert done.returncode == 1
-    assert len(done.stderr.splitlines()) == 1, done.stderr
+    assert len(done.stderr.splitlines()) == 2, done.stderr
 
 
 @pytest.mark.parametrize("arguments", [["ask", QUESTION], ["compare", QUESTION], ["draw"]], ids=" ".join)
@@ -132,7 +134,8 @@ def test_closed_standard_output_prints_one_line(server: FakeOpenAI, arguments: l
     closed = ["sh", "-c", 'exec "$@" >&-', "sh", *command(*arguments, *more)]
     done = subprocess.run(closed, stderr=subprocess.PIPE, text=True, check=False, timeout=60, env=environment())
     assert done.returncode == 1
-    (line,) = done.stderr.splitlines()
+    *_, line = done.stderr.splitlines()
+    assert len(done.stderr.splitlines()) <= 2
     assert "standard output is closed" in line
 
 
@@ -150,7 +153,7 @@ def test_a_command_whose_reader_left_ends_without_a_word(server: FakeOpenAI, arg
         done = subprocess.run(
             line, stdout=pipe, stderr=subprocess.PIPE, text=True, check=False, timeout=60, env=environment()
         )
-    assert done.stderr == ""
+    assert [line for line in done.stderr.splitlines() if not line.startswith("Model: ")] == []
     assert done.returncode == (1 if arguments == ["ask", "--help"] else 141)
 
 
@@ -219,5 +222,5 @@ def test_ctrl_c_stops_the_process_and_its_calls_at_once(server: FakeOpenAI) -> N
         wait_until(lambda: server.in_flight == 4)
         process.interrupt()
         done = process.wait(10)
-    assert (done.returncode, done.stdout, done.stderr) == (130, "", "sot-graph: stopped.\n")
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", f"Model: m at {server.url}\nsot-graph: stopped.\n")
     wait_until(lambda: server.in_flight == 0, seconds=5)

@@ -76,7 +76,10 @@ def test_ctrl_c_stops_all_calls_at_once_and_the_same_command_resumes(
         done = process.wait(10)
     assert (done.returncode, done.stdout) == (130, "")
     path = tmp_path / "out" / "results.jsonl"
-    assert done.stderr == f"sot-graph: stopped. Finished answers are in {path}. Run the same command to resume.\n"
+    assert (
+        done.stderr.splitlines()[-1]
+        == f"sot-graph: stopped. Finished answers are in {path}. Run the same command to resume."
+    )
     assert len(results(file)) == (1 if slow == "judge" else 0)
     wait_until(lambda: server.in_flight == 0, seconds=5)
     server.script = usual

@@ -243,7 +243,7 @@ def ask(**env: str) -> subprocess.CompletedProcess[str]:
 
 def test_the_command_line_sends_all_before_it_ends(sink: Sink) -> None:
     done = ask(**at(sink), LANGSMITH_TRACING="true")
-    assert (done.returncode, len(done.stderr.splitlines())) == (0, 1), done.stderr
+    assert (done.returncode, len(done.stderr.splitlines())) == (0, 2), done.stderr
     assert all(each.get("end_time") for each in sink.runs.values())
     assert {"skeleton_of_thought", "merge"} <= {each["name"] for each in sink.runs.values()}
 
@@ -253,7 +253,7 @@ def test_the_command_line_does_not_hang_on_langsmith(sink: Sink) -> None:
     done = ask(**at(sink), LANGSMITH_TRACING="true")
     assert done.returncode == 0
     assert done.stdout.strip()
-    assert done.stderr.splitlines()[1:] == [f"{UNSENT}sending took longer than 5 seconds"]
+    assert done.stderr.splitlines()[2:] == [f"{UNSENT}sending took longer than 5 seconds"]
     assert not sink.runs, "it has not waited until there was an answer"
 
 
@@ -262,7 +262,7 @@ def test_the_command_line_shows_in_one_line_why_traces_were_not_sent(server: Fak
     """Of a server that takes no traces, and where none is at all."""
     url = server.url if answers else "http://127.0.0.1:9"
     done = ask(LANGSMITH_ENDPOINT=url, LANGSMITH_API_KEY="lsv2-test-key", LANGSMITH_TRACING="true")
-    closing, shown = done.stderr.splitlines()
+    _, closing, shown = done.stderr.splitlines()
     assert "points ·" in closing
     why = "Failed to batch ingest runs: " if answers else f"Failed to get info from {url}: "
     assert shown.startswith(UNSENT + why)

@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from sot_graph import DemoChatModel
+from sot_graph import DemoChatModel, create_sot_graph
 from sot_graph.cli import answer, app, ask, model
 from sot_graph.cli.editor import edit_outline
 from sot_graph.cli.langsmith_log import ClientLog
-from sot_graph.cli.options import DEFAULT_MODEL
+from sot_graph.cli.options import DEFAULT_MODEL, ModelChoice
 from sot_graph.evaluation.text import escape_controls, strip_controls
 from sot_graph.nodes.direct import Direct
 from sot_graph.nodes.merge import Merge
@@ -42,11 +42,12 @@ def test_the_answer_goes_to_standard_output_and_the_rest_to_standard_error() -> 
     assert done.exit_code == 0
     assert done.stdout.count("\n\n") >= 4
     assert "points ·" not in done.stdout
-    notice, closing = done.stderr.splitlines()
+    name, notice, closing = done.stderr.splitlines()
+    assert name == "Model: demo"
     assert "No model is configured" in notice
     assert "offline demo" in notice
     assert closing.split(" · ")[0].endswith("points")
-    assert [part.split(" ")[-1] for part in closing.split(" · ")[1:]] == ["calls", "tokens", "s", "s"]
+    assert [part.split(" ")[-1] for part in closing.split(" · ")[1:]] == ["calls", "tokens", "s", "s", "demo"]
 
 
 @pytest.mark.parametrize("arguments", [[], ["-"]])
@@ -95,7 +96,7 @@ def test_a_local_model_can_be_named(
     done = run(command, QUESTION, "--model", name)
     assert done.exit_code == 0, done.stderr
     assert loaded == [path]
-    notices = [line for line in done.stderr.splitlines() if "SmolLM2" in line]
+    notices = [line for line in done.stderr.splitlines() if "plans badly" in line]
     assert len(notices) == (name == "local")
     assert all("--outline" in line and "--model path/to/model.gguf" in line for line in notices)
 
@@ -135,7 +136,7 @@ def test_a_failed_run_exits_with_1_and_one_line(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(answer, "_answer", no_answer)
     done = run("ask", QUESTION, "--model", "demo")
     assert (done.exit_code, done.stdout) == (1, "")
-    assert done.stderr == "sot-graph: RuntimeError: The first line.\n"
+    assert done.stderr == "Model: demo\nsot-graph: RuntimeError: The first line.\n"
 
 
 def test_ctrl_c_exits_with_130_and_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -144,16 +145,70 @@ def test_ctrl_c_exits_with_130_and_one_line(monkeypatch: pytest.MonkeyPatch) -> 
 
     monkeypatch.setattr(answer, "_answer", no_answer)
     done = run("ask", QUESTION, "--model", "demo")
-    assert (done.exit_code, done.stdout, done.stderr) == (130, "", "sot-graph: stopped.\n")
+    assert (done.exit_code, done.stdout, done.stderr) == (130, "", "Model: demo\nsot-graph: stopped.\n")
 
 
 def test_the_model_is_chosen_by_option_then_variable_then_key(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert isinstance(model.choose_model(None, None), DemoChatModel)
+    assert isinstance(model.choose_model(ModelChoice(None, None)).model, DemoChatModel)
     monkeypatch.setenv("OPENAI_API_KEY", "sk-test-key")
-    assert model.choose_model(None, None) == DEFAULT_MODEL
-    assert model.choose_model("anthropic:some", None) == "anthropic:some"
+    assert model.choose_model(ModelChoice(None, None)).model == DEFAULT_MODEL
+    assert model.choose_model(ModelChoice("anthropic:some", None)).model == "anthropic:some"
     monkeypatch.setenv("SOT_MODEL", "nobody:knows")
     assert "model='nobody:knows'" in run("ask", QUESTION).stderr
+
+
+@pytest.mark.parametrize("command", ["ask", "compare"])
+@pytest.mark.parametrize(
+    ("arguments", "variables", "first", "label"),
+    [
+        ([], {}, "Model: demo", "demo"),
+        (["--model", "demo"], {"OPENAI_API_KEY": "sk-test-key"}, "Model: demo", "demo"),
+        ([], {"SOT_MODEL": "demo"}, "Model: demo (from SOT_MODEL)", "demo"),
+        ([], {"SOT_MODEL": "openai:mine"}, "Model: openai:mine (from SOT_MODEL)", "openai:mine"),
+        (
+            [],
+            {"OPENAI_API_KEY": "sk-test-key"},
+            f"Model: {DEFAULT_MODEL} (because OPENAI_API_KEY is set)",
+            DEFAULT_MODEL,
+        ),
+        (
+            ["--model", "m", "--base-url", "http://me:top-secret-1@host/v1"],
+            {},
+            "Model: m at http://***@host/v1",
+            "m at",
+        ),
+        (["--model", "local"], {}, "Model: SmolLM2-135M-Instruct, on this machine", "SmolLM2-135M-Instruct, on"),
+        (["--model", "models/a.gguf"], {}, "Model: a.gguf, on this machine", "a.gguf, on this machine"),
+    ],
+    ids=str,
+)
+def test_the_first_and_the_last_line_name_the_model(
+    monkeypatch: pytest.MonkeyPatch,
+    command: str,
+    arguments: list[str],
+    variables: dict[str, str],
+    first: str,
+    label: str,
+) -> None:
+    """With any way to choose it; also if a key in the environment is not used."""
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    quick = DemoChatModel(first_token=0, tokens_per_second=0)
+    monkeypatch.setattr("sot_graph.local.local_chat_model", lambda *_: quick)
+    monkeypatch.setattr("langchain_openai.ChatOpenAI", lambda **_: quick)
+    monkeypatch.setattr("langchain.chat_models.init_chat_model", lambda *_, **__: quick)
+    monkeypatch.setattr(answer, "create_sot_graph", lambda _, **options: create_sot_graph(quick, **options))
+    done = run(command, QUESTION, *arguments)
+    assert done.exit_code == 0, done.stderr
+    assert done.stderr.splitlines()[0] == first
+    assert "top-secret" not in done.stdout + done.stderr
+    if command == "ask":
+        assert done.stderr.splitlines()[-1].split(" · ")[-1].startswith(label)
+
+
+def test_the_judge_is_named() -> None:
+    done = run("compare", QUESTION, "--model", "demo", "--judge", "demo")
+    assert done.stderr.splitlines()[:2] == ["Model: demo", "Judge: demo"]
 
 
 def test_watch_prints_the_answer_after_the_board() -> None:
@@ -237,7 +292,11 @@ def test_too_many_titles_open_the_editor_again(monkeypatch: pytest.MonkeyPatch) 
 def test_an_empty_outline_stops_the_run(monkeypatch: pytest.MonkeyPatch, saved: str) -> None:
     fake_editor(monkeypatch, saved)
     done = run("ask", QUESTION, "--review", "--model", "demo")
-    assert (done.exit_code, done.stdout, done.stderr) == (1, "", "sot-graph: stopped: the outline is empty.\n")
+    assert (done.exit_code, done.stdout, done.stderr) == (
+        1,
+        "",
+        "Model: demo\nsot-graph: stopped: the outline is empty.\n",
+    )
 
 
 @pytest.mark.parametrize("saved", ["**\n- \n", "#\n--\n"])
@@ -251,7 +310,7 @@ def test_a_failed_editor_is_one_line_of_error(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.delenv("VISUAL", raising=False)
     done = run("ask", QUESTION, "--review", "--model", "demo")
     assert (done.exit_code, done.stdout) == (1, "")
-    assert done.stderr == "sot-graph: ClickException: false: Editing failed\n"
+    assert done.stderr == "Model: demo\nsot-graph: ClickException: false: Editing failed\n"
 
 
 def test_a_question_without_an_outline_is_answered_without_an_editor() -> None:
@@ -271,7 +330,7 @@ def test_direction_marks_are_removed() -> None:
 def test_a_timeline_is_drawn_into_a_file(tmp_path: Path, name: str, start: str) -> None:
     done = run("ask", QUESTION, "--model", "demo", "--timeline", str(tmp_path / name))
     assert (done.exit_code, done.stdout) == (0, run("ask", QUESTION).stdout)
-    assert len(done.stderr.splitlines()) == 1
+    assert len(done.stderr.splitlines()) == 2, "the model, and the closing line"
     drawn = (tmp_path / name).read_text(encoding="utf-8")
     assert drawn.startswith(start)
     assert QUESTION in drawn
@@ -322,7 +381,7 @@ def test_a_timeline_that_cannot_be_written_does_not_lose_the_answer(tmp_path: Pa
     path.symlink_to("/dev/full")
     done = run("ask", QUESTION, "--model", "demo", "--timeline", str(path))
     assert (done.exit_code, done.stdout) == (1, run("ask", QUESTION).stdout)
-    _, problem = done.stderr.splitlines()
+    _, _, problem = done.stderr.splitlines()
     assert problem.startswith("sot-graph: the timeline could not be written: OSError: ")
 
 
@@ -335,7 +394,7 @@ def test_without_timings_the_error_names_the_missing_timeline(
     question = QUESTION if failing == "skeleton" else "What is 2 + 2?"
     done = run("ask", question, "--model", "demo", "--timeline", str(tmp_path / "run.svg"))
     assert (done.exit_code, done.stdout) == (1, "")
-    assert done.stderr == "sot-graph: OSError: broken (no timeline: the failed run left no timings)\n"
+    assert done.stderr == "Model: demo\nsot-graph: OSError: broken (no timeline: the failed run left no timings)\n"
     assert list(tmp_path.iterdir()) == []
 
 
@@ -350,8 +409,8 @@ def test_a_failed_run_and_a_failed_timeline_are_one_line(tmp_path: Path, monkeyp
     path.symlink_to("/dev/full")
     done = run("ask", QUESTION, "--model", "demo", "--timeline", str(path))
     assert done.exit_code == 1
-    assert done.stderr.startswith("sot-graph: OSError: broken (the timeline could not be written: OSError: ")
-    assert len(done.stderr.splitlines()) == 1
+    _, line = done.stderr.splitlines()
+    assert line.startswith("sot-graph: OSError: broken (the timeline could not be written: OSError: ")
 
 
 def test_svg_is_imported_only_to_draw_pictures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

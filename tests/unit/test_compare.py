@@ -490,7 +490,7 @@ def test_files_are_written_before_the_figures_are_printed(
 
 
 def test_judges_with_the_same_name_on_two_servers_are_distinct(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(comparison, "choose_model", lambda *_: QUICK)
+    monkeypatch.setattr("langchain_openai.ChatOpenAI", lambda **_: QUICK)
     for host in ("a", "b"):
         done = run(QUESTIONS[0], "--judge", "j", "--judge-url", f"http://me:top-secret-1@{host}", "--output", tmp_path)
         assert done.exit_code == 0, done.stderr
@@ -579,7 +579,7 @@ def test_answers_that_cannot_be_written_are_printed(tmp_path: Path, monkeypatch:
 
 
 def test_no_key_is_in_the_results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(comparison, "choose_model", lambda *_: QUICK)
+    monkeypatch.setattr("langchain_openai.ChatOpenAI", lambda **_: QUICK)
     done = run(QUESTIONS[0], "--model", "m", "--base-url", "http://me:top-secret-1@localhost", "--output", tmp_path)
     assert done.exit_code == 0, done.stderr
     assert "top-secret-1" not in (tmp_path / "results.jsonl").read_text() + done.stdout + done.stderr
