@@ -48,8 +48,9 @@ class Attempt:
     def description(self) -> str:
         """The attempt in words."""
         parts = [f"took {duration(self.ended - self.sent)}"]
-        if self.sent > self.began:
-            parts.insert(0, f"waited {duration(self.sent - self.began)}")
+        waited = duration(self.sent - self.began)
+        if waited != duration(0):  # a millisecond is no news
+            parts.insert(0, f"waited {waited}")
         if self.first is not None:
             parts.append(f"first token after {duration(self.first - self.sent)}")
         if self.is_critical:

@@ -12,17 +12,21 @@ from sot_graph.evaluation.text import fit, one_line
 
 WIDTH, LEFT, RIGHT, FIGURES, LETTERS = 900, 200, 606, 648, 24
 """The width of the picture, where bars begin and end, where figures begin, and the maximum length of a name."""
-HEAD, ROW, ASPECT, GAP = 76, 24, 38, 84
+HEAD, ROW, ASPECT, GAP = 76, 24, 40, 84
 """The heights of the header, of a row in each chart, and of the gap between the charts."""
+BAR, INTERVALS, CAP = 14, (20, 26), 2
+"""The height of a bar of verdicts, the distance of the intervals below its top, and half the height of their ends."""
+INTERVAL_NOTE = "Lines: 95 % intervals of where the bar of wins ends, and of where that of losses begins."
 STYLE = """
 .spread { stroke: $call; stroke-width: 6; stroke-linecap: round; opacity: .45 }
 .median { fill: $call }
 .even { stroke: $dim; stroke-dasharray: 4 3 }
 .win { fill: $call }
-.tie { fill: $dim }
+.tie { fill: $grid }
 .lose { fill: $retry }
-.edge { stroke: $page; stroke-width: 4 }
-.interval { stroke: $ink; stroke-width: 2 }
+.interval { fill: none; stroke-width: 2 }
+.interval.win { stroke: $call }
+.interval.lose { stroke: $retry }
 """
 
 
@@ -34,7 +38,7 @@ def summary_svg(summary: Mapping[str, Any]) -> str:
     """
     rows, verdicts = groups(summary), summary["verdicts"]
     below = HEAD + ROW * len(rows)
-    height = below + (GAP + ASPECT * len(verdicts) + 24 if verdicts else 24)
+    height = below + (GAP + ASPECT * len(verdicts) + 40 if verdicts else 24)
     elements: list[svg.Element] = [
         svg.Title(text=TITLE),
         svg.Style(text=style(BASE_STYLE + STYLE)),
@@ -64,28 +68,46 @@ def _speed_ups(rows: Sequence[tuple[str, Any]], bottom: float) -> Iterator[svg.E
 
 
 def _verdicts(verdicts: Mapping[str, Any], top: float) -> Iterator[svg.Element]:
-    """One row per aspect: a bar for each outcome, with its confidence interval."""
+    """One row per aspect: a bar of its outcomes, with confidence intervals below it."""
     if not verdicts:
         return
     bottom = top + ASPECT * len(verdicts)
     yield text(16, top - 46, "Verdicts: the SoT answer against the plain answer", "head")
     for tick in range(0, 101, 25):
-        yield vertical_line(_x(tick / 100), top - 10, bottom, "grid")
+        yield vertical_line(_x(tick / 100), top - 10, bottom - 8, "grid")
         yield text(_x(tick / 100), top - 16, f"{tick} %", "dim", "middle")
     for column, name in enumerate(OUTCOMES):
         yield svg.Rect(x=FIGURES + 80 * column, y=top - 24, width=9, height=9, class_=[name])
         yield text(FIGURES + 80 * column + 14, top - 16, name, "dim")
     for number, (aspect, outcomes) in enumerate(verdicts.items()):
         y = top + ASPECT * number
-        yield text(16, y + 20, aspect)
+        yield text(16, y + BAR - 3, aspect)
+        yield from _shares(outcomes, y)
         for column, name in enumerate(OUTCOMES):
-            low, high = outcomes[name]["interval"]
-            middle = y + 6 + 10 * column
-            width = _x(outcomes[name]["share"]) - LEFT
-            yield svg.Rect(x=LEFT, y=middle - 4, width=round(width, 1), height=8, class_=[name])
-            for kind in ("edge", "interval"):  # the edge makes the interval visible on the bar
-                yield svg.Line(x1=_x(low), x2=_x(high), y1=middle, y2=middle, class_=[kind])
-            yield text(FIGURES + 80 * column, y + 20, f"{outcomes[name]['share']:.0%} ({outcomes[name]['count']})")
+            figure = f"{outcomes[name]['share']:.0%} ({outcomes[name]['count']})"
+            yield text(FIGURES + 80 * column, y + BAR - 3, figure)
+    yield text(16, bottom + 16, INTERVAL_NOTE, "dim")
+
+
+def _shares(outcomes: Mapping[str, Any], y: float) -> Iterator[svg.Element]:
+    """One bar of all outcomes, and below it the intervals of wins, from the left, and of losses, from the right."""
+    left = 0.0
+    for name in OUTCOMES:
+        right = left + outcomes[name]["share"]
+        yield svg.Rect(x=_x(left), y=y, width=round(_x(right) - _x(left), 1), height=BAR, class_=[name])
+        left = right
+    lose = [1 - bound for bound in reversed(outcomes["lose"]["interval"])]
+    for name, ends, below in zip(("win", "lose"), (outcomes["win"]["interval"], lose), INTERVALS, strict=True):
+        x, end, at = _x(ends[0]), _x(ends[1]), y + below
+        path: list[Any] = [
+            svg.M(x, at - CAP),
+            svg.V(at + CAP),
+            svg.M(x, at),
+            svg.H(end),
+            svg.M(end, at - CAP),
+            svg.V(at + CAP),
+        ]
+        yield svg.Path(d=path, class_=["interval", name])
 
 
 def _x(share: float) -> float:

@@ -32,8 +32,8 @@ from sot_graph.evaluation.compare import (
     read_results,
     timed_answer,
 )
-from sot_graph.evaluation.judge import ASPECTS, Verdict
-from sot_graph.evaluation.plot import summary_svg
+from sot_graph.evaluation.judge import ASPECTS, OUTCOMES, Verdict
+from sot_graph.evaluation.plot import BAR, summary_svg
 from sot_graph.evaluation.summary import (
     Prices,
     fit_tables,
@@ -662,11 +662,29 @@ def test_the_plot_is_well_formed_and_within_its_frame(*, judged: bool) -> None:
     width, height = float(root.attrib["width"]), float(root.attrib["height"])
     assert "prefers-color-scheme: dark" in "".join(root.itertext())
     assert len(root.findall(".//{*}circle")) == 4, "all of them, and three categories"
-    lines = [each.get("class") for each in root.findall(".//{*}line")]
-    assert "".join(str(each)[0] for each in lines if each in {"edge", "interval"}) == "ei" * 18 * judged, "an edge each"
+    assert len(root.findall(".//{*}path")) == 2 * len(ASPECTS) * judged, "intervals of wins and of losses"
     for each in root.iter():
         for key, most in (("x", width), ("cx", width), ("x2", width), ("y", height), ("cy", height), ("y2", height)):
             assert 0 <= float(each.get(key, 0)) <= most
+
+
+def test_the_outcomes_of_an_aspect_are_one_bar_and_no_interval_is_on_it() -> None:
+    outcomes = ["win"] * 5 + ["tie"] * 3 + ["lose"] * 2
+    summary = summarize_comparisons([result(answer(2.0), answer(1.0), None, each) for each in outcomes])
+    root = ET.fromstring(summary_svg(summary))
+    bars = [each for each in root.findall(".//{*}rect") if each.get("height") == str(BAR)]
+    assert [each.get("class") for each in bars] == [*OUTCOMES] * len(ASPECTS)
+    (top,) = {each.get("y") for each in bars[:3]}
+    left, right = float(bars[0].get("x", 0)), float(bars[2].get("x", 0)) + float(bars[2].get("width", 0))
+    assert [float(each.get("width", 0)) / (right - left) for each in bars[:3]] == pytest.approx(
+        [0.5, 0.3, 0.2], abs=0.001
+    )
+    assert float(bars[1].get("x", 0)) == left + float(bars[0].get("width", 0)), "side by side"
+    paths = [re.findall(r"[-\d.]+", each.get("d", "")) for each in root.findall(".//{*}path")]
+    for path, (low, high) in zip(paths[:2], [(0.2366, 0.7634), (1 - 0.5098, 1 - 0.0567)], strict=True):
+        start, end = ((float(x) - left) / (right - left) for x in (path[0], path[5]))
+        assert (start, end) == pytest.approx((low, high), abs=0.001)
+        assert float(path[1]) > float(str(top)) + BAR, "below the bar"
 
 
 def test_a_summary_without_answers_is_drawn() -> None:

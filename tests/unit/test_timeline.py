@@ -350,6 +350,13 @@ def test_the_page_has_the_picture_and_a_table_of_all_attempts() -> None:
     assert page.cells[24:] == ["4 Four", "", "", "", "", "cached"]
 
 
+@pytest.mark.parametrize(("seconds", "shown"), [(0.0, False), (0.004, False), (0.006, True)])
+def test_waiting_is_told_where_there_was_any(seconds: float, *, shown: bool) -> None:
+    sot = sot_of([call("skeleton", attempt(0)), call("expand", attempt(1, waiting_seconds=seconds), index=1)], ["One"])
+    assert ("waited" in timeline_html(sot, QUESTION)) == shown
+    assert "0.00 s" not in timeline_html(sot, QUESTION)
+
+
 def test_on_a_narrow_screen_picture_and_table_scroll() -> None:
     page = timeline_html(eventful(), QUESTION)
     assert '<meta name="viewport" content="width=device-width' in page
