@@ -1,68 +1,74 @@
 """The command `sot-graph ask`: its options. `answer.py` does the work."""
 
 import re
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from sot_graph.cli.options import BaseUrl, Lead, MaxPoints, ModelChoice, ModelName
+from sot_graph.cli.question import Words, read_question
 from sot_graph.cli.terminal import USAGE_ERROR, error_line, fail, has_terminal
+
+EXAMPLES = """
+Examples:
+
+sot-graph ask How do bees find their way home
+
+sot-graph ask "How can I sleep better?" -m openai:gpt-5.5 > answer.md
+
+cat notes.txt | sot-graph ask "Summarise these notes for a newcomer."
+
+sot-graph ask "How do bees find home?" -m local --outline "The sun; Landmarks; Scent"
+"""
 
 
 def ask(  # noqa: PLR0913 - one parameter for each option
-    question: Annotated[
-        str | None, typer.Argument(help="The question. If it is left out or -, it is read from standard input.")
-    ] = None,
+    question: Words = None,
     *,
     model: ModelName = None,
     base_url: BaseUrl = None,
     outline: Annotated[
         str | None,
         typer.Option(
-            help="The titles of the points, separated by semicolons or lines, or a file of them. Default: the model "
-            "writes them."
+            "--outline",
+            help="The titles of the points, separated by semicolons or lines, or a file with them. Default: the model "
+            "writes them.",
         ),
     ] = None,
     max_points: MaxPoints = 10,
-    headings: Annotated[bool, typer.Option("--headings", help="Print the title of each point above its text.")] = False,
+    headings: Annotated[bool, typer.Option("--headings", help="Print each point's title above its text.")] = False,
     lead: Lead = False,
     review: Annotated[
-        bool, typer.Option("--review", help="Edit the outline in $EDITOR before its points are written.")
+        bool, typer.Option("--review", "-r", help="Edit the outline in $EDITOR before its points are written.")
     ] = False,
     watch: Annotated[
-        bool, typer.Option("--watch", help="Show all points while they are written, then print the answer.")
+        bool, typer.Option("--watch", "-w", help="Show all points while they are written, then print the answer.")
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print answer, points and usage as JSON.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", "-j", help="Print answer, points and usage as JSON.")] = False,
     timeline: Annotated[
         str | None,
         typer.Option(
-            metavar="FILE", help="Draw when each call ran, to a file that ends in .svg or .html, or - (standard error)."
+            "--timeline",
+            "-t",
+            metavar="FILE",
+            help="Draw when each call ran, into a .svg or .html file, or - for standard error.",
         ),
     ] = None,
 ) -> None:
-    """Answer a question. The answer goes to standard output, everything else to standard error."""
+    """Answer a question. The answer goes to standard output, everything else to standard error.
+
+    Without a question, standard input is the question. Text that is piped in beside a question is context for it.
+    """
     if review and not has_terminal():
         fail("--review needs a terminal for the editor. Without a terminal, give the titles as --outline.", USAGE_ERROR)
-    text = _read_question(question)
+    text = read_question(question)
     given = {"question": text} if outline is None else {"question": text, "outline": _read_outline(outline)}
     from sot_graph.cli.answer import Display, answer_question  # noqa: PLC0415 - slow, and the help does not need it
 
     options = {"max_points": max_points, "headings": headings, "lead": lead, "review": review}
     display = Display(watch=watch, as_json=as_json, timeline=timeline)
     answer_question(given, ModelChoice(model, base_url), options, display)
-
-
-def _read_question(question: str | None) -> str:
-    """Read the question from the argument or from standard input."""
-    if question in {None, "-"}:
-        if question is None and sys.stdin and sys.stdin.isatty():
-            fail("the question is missing. Give it as an argument or on standard input.", USAGE_ERROR)
-        question = sys.stdin.buffer.read().decode("utf-8", "replace") if sys.stdin else ""
-    if not question or not question.strip():
-        fail("the question is empty.", USAGE_ERROR)
-    return question.strip()
 
 
 def _read_outline(value: str) -> list[str]:

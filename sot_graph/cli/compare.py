@@ -6,16 +6,32 @@ from typing import Annotated
 import typer
 
 from sot_graph.cli.options import DEMO, BaseUrl, Lead, MaxPoints, ModelChoice, ModelName
+from sot_graph.cli.question import Words, join_words
 
 RESULTS = "results.jsonl"
 
 
+EXAMPLES = f"""
+Examples:
+
+sot-graph compare "How can I sleep better?" -m openai:gpt-5.5
+
+sot-graph compare -f questions.jsonl -m openai:gpt-5.5 --judge openai:gpt-5.5 -o results
+
+sot-graph compare How can I sleep better -m {DEMO} --judge {DEMO}
+"""
+
+
 def compare_answers(  # noqa: PLR0913 - one parameter for each option
-    question: Annotated[str | None, typer.Argument(help="The question, unless --file has the questions.")] = None,
+    question: Words = None,
     *,
     file: Annotated[
         Path | None,
-        typer.Option(help='Questions, one JSON object per line: {"question": "...", "category": "..."}.'),
+        typer.Option(
+            "--file",
+            "-f",
+            help='A file of questions, one JSON object per line: {"question": "...", "category": "..."}.',
+        ),
     ] = None,
     model: ModelName = None,
     base_url: BaseUrl = None,
@@ -36,17 +52,23 @@ def compare_answers(  # noqa: PLR0913 - one parameter for each option
     output: Annotated[
         Path | None,
         typer.Option(
+            "--output",
+            "-o",
             help=f"The folder for {RESULTS}, summary.json, summary.md, summary.svg and answers.html. Questions "
-            f"that are answered in {RESULTS} do not run again. Default with --file FILE.jsonl: FILE-comparison."
+            f"that are answered in {RESULTS} do not run again. Default with --file FILE.jsonl: FILE-comparison.",
         ),
     ] = None,
 ) -> None:
-    """Answer questions in one plain call and with Skeleton-of-Thought, and compare time, tokens and quality."""
+    """Answer a question with an outline and in one plain call, and compare time, tokens and quality.
+
+    A file of questions makes a folder of results. The same command resumes a run that was stopped.
+    """
+    asked = join_words(question)
     from sot_graph.cli.comparison import Job, run_job  # noqa: PLC0415 - slow, and the help does not need it
 
     run_job(
         Job(
-            question=question,
+            question=asked,
             file=file,
             model=ModelChoice(model, base_url),
             judge=ModelChoice(judge, judge_url),

@@ -124,14 +124,12 @@ def _first(lines: list[str]) -> list[str]:
 
 
 def _read_questions(question: str | None, file: Path | None) -> list[Question]:
-    if question is None and file is None:
-        fail("there is no question. Give one as an argument, or a file of questions as --file.", USAGE_ERROR)
-    if question is not None and file is not None:
-        fail("there is a question and --file. Give one of them, not both.", USAGE_ERROR)
+    if question is not None:
+        if file is not None:
+            fail("there is a question and --file. Give one of them, not both.", USAGE_ERROR)
+        return [Question(question=storable(question), category=None)]
     if file is None:
-        if not question or not question.strip():
-            fail("the question is empty.", USAGE_ERROR)
-        return [Question(question=storable(question.strip()), category=None)]
+        fail("there is no question. Give one as an argument, or a file of questions as --file.", USAGE_ERROR)
     try:
         with file.open(encoding="utf-8-sig") as lines:
             return read_questions(lines)

@@ -2,13 +2,12 @@
 
 import os
 import sys
-from typing import NoReturn
+from importlib.metadata import version
+from typing import Annotated, NoReturn
 
 import typer
 
-from sot_graph.cli.ask import ask
-from sot_graph.cli.compare import compare_answers
-from sot_graph.cli.draw import draw
+from sot_graph.cli import ask, compare, draw
 from sot_graph.cli.langsmith_log import capture_client_log, flush_traces
 from sot_graph.cli.terminal import (
     READER_LEFT,
@@ -17,6 +16,7 @@ from sot_graph.cli.terminal import (
     error_line,
     errors,
     flush_output,
+    write,
 )
 from sot_graph.evaluation.text import fit, strip_controls
 
@@ -26,14 +26,29 @@ REASON_LENGTH = 200
 """The maximum length of the reason why traces were not sent."""
 app = typer.Typer(
     name="sot-graph",
-    help="Skeleton-of-Thought: write an outline first, then all its points in parallel.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command()(ask)
-app.command("compare")(compare_answers)
-app.command()(draw)
+app.command(epilog=ask.EXAMPLES)(ask.ask)
+app.command("compare", epilog=compare.EXAMPLES)(compare.compare_answers)
+app.command(epilog=draw.EXAMPLES)(draw.draw)
+
+
+def _print_version(*, value: bool) -> None:
+    if value:
+        write(f"sot-graph {version('sot-graph')}\n")
+        raise typer.Exit
+
+
+@app.callback(epilog=ask.EXAMPLES)
+def sot_graph(
+    *,
+    _version: Annotated[
+        bool, typer.Option("--version", "-V", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Answer long questions sooner: a model writes an outline, then all its points at the same time."""
 
 
 def main() -> NoReturn:

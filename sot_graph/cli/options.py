@@ -23,16 +23,20 @@ ModelName = Annotated[
     str | None,
     typer.Option(
         "--model",
+        "-m",
         envvar="SOT_MODEL",
-        help=f"A model name for init_chat_model, such as {DEFAULT_MODEL}; the path of a GGUF file, or {LOCAL}, for a "
-        f"model on this machine; or {DEMO}. Default: {DEFAULT_MODEL} if OPENAI_API_KEY is set, otherwise the offline "
-        "demo.",
+        help=f"The model: a name such as {DEFAULT_MODEL}; {LOCAL}, or the path of a GGUF file, for a model on this "
+        f"machine; or {DEMO}. Default: {DEFAULT_MODEL} if OPENAI_API_KEY is set, otherwise {DEMO}, which writes "
+        "placeholder text.",
     ),
 ]
 BaseUrl = Annotated[
-    str | None, typer.Option(help="The URL of an OpenAI-compatible server (vLLM, Ollama, LM Studio). Needs --model.")
+    str | None,
+    typer.Option(
+        "--base-url", "-u", help="The URL of an OpenAI-compatible server (vLLM, Ollama, LM Studio). Needs --model."
+    ),
 ]
-MaxPoints = Annotated[int, typer.Option(min=1, help="The maximum number of points.")]
+MaxPoints = Annotated[int, typer.Option("--max-points", "-n", min=1, help="Write no more points than this.")]
 Lead = Annotated[
-    bool, typer.Option("--lead", help="Start the answer with an opening that is written while the outline is written.")
+    bool, typer.Option("--lead", "-l", help="Begin with an opening of a sentence or two, written beside the outline.")
 ]

@@ -118,6 +118,16 @@ def test_a_question_in_an_unknown_encoding_is_answered(server: FakeOpenAI) -> No
     assert server.requests[0].messages[1]["content"] == "caf\ufffd bees?"
 
 
+def test_text_that_is_piped_in_is_context_of_the_question(server: FakeOpenAI) -> None:
+    line = [sys.executable, "-m", "sot_graph", "ask", *QUESTION.split(), "--model", "m", "--base-url", server.url]
+    done = subprocess.run(
+        line, input="My notes.\n", capture_output=True, text=True, check=True, timeout=60, env=environment()
+    )
+    assert "there is this to say" in done.stdout
+    asked = f"{QUESTION}\n\n<input>\nMy notes.\n</input>"
+    assert all(any(asked in str(each["content"]) for each in request.body["messages"]) for request in server.requests)
+
+
 def test_a_full_disk_prints_one_line(server: FakeOpenAI) -> None:
     line = command("ask", QUESTION, "--model", "m", "--base-url", server.url)
     with Path("/dev/full").open("wb") as full:

@@ -3,15 +3,17 @@
 import importlib
 import json
 import logging
+import re
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree as ET
 
 import pytest
 from typer.testing import CliRunner
 
-from sot_graph import DemoChatModel, create_sot_graph
+from sot_graph import DemoChatModel, __version__, create_sot_graph
 from sot_graph.cli import answer, app, ask, model
 from sot_graph.cli.editor import edit_outline
 from sot_graph.cli.langsmith_log import ClientLog
@@ -225,6 +227,95 @@ def test_draw_prints_mermaid() -> None:
     done = run("draw")
     assert done.exit_code == 0
     assert "skeleton -.-> expand" in done.stdout
+
+
+@pytest.mark.parametrize("options", [[], ["--lead"], ["--review"]], ids=str)
+def test_draw_draws_what_the_options_use(tmp_path: Path, options: list[str]) -> None:
+    node = "".join(options).strip("-")
+    for path in (tmp_path / "graph.svg", tmp_path / "graph.MMD"):
+        done = run("draw", *options, "-o", str(path))
+        assert (done.exit_code, done.output) == (0, "")
+        assert node in path.read_text(encoding="utf-8")
+    assert (tmp_path / "graph.MMD").read_text(encoding="utf-8") == run("draw", *options).stdout
+    picture = ET.fromstring((tmp_path / "graph.svg").read_text(encoding="utf-8"))
+    names = [each.text for each in picture.findall(".//{*}text")]
+    assert sorted(map(str, names)) == sorted(
+        ["start", "skeleton", "expand", "merge", "direct", "end", node][: 6 + bool(node)]
+    )
+    page, *nodes = picture.findall(".//{*}rect")
+    places = {(float(each.get("x", 0)), float(each.get("y", 0))) for each in nodes}
+    assert len(places) == len(names), "none covers another one"
+    assert all(
+        0 < x < float(page.get("width", 0)) - 96 and 0 < y < float(page.get("height", 0)) - 34 for x, y in places
+    )
+    edges = [each for each in picture.findall(".//{*}path") if "edge" in each.get("class", "").split()]
+    assert len(edges) == len(re.findall("-->|-\\.->", run("draw", *options).stdout))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["-o", "graph.png"], 2, "ends in .svg or .mmd. LangGraph draws a PNG only with a web service or Graphviz"),
+        (["-o", "graph"], 2, "ends in .svg or .mmd."),
+        (["--lead", "--review"], 2, "use review or lead, not both"),
+        (["-o", "nowhere/graph.svg"], 1, "--output nowhere/graph.svg could not be written: FileNotFoundError"),
+    ],
+)
+def test_what_cannot_be_drawn_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], code: int, message: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    done = run("draw", *arguments)
+    assert (done.exit_code, done.stdout, len(done.stderr.splitlines())) == (code, "", 1)
+    assert message in done.stderr
+
+
+@pytest.mark.parametrize("command", [[], ["ask"], ["compare"], ["draw"]], ids=str)
+def test_h_is_help_with_examples(command: list[str]) -> None:
+    done = run(*command, "-h")
+    assert (done.exit_code, done.stderr) == (0, "")
+    assert done.stdout == run(*command, "--help").stdout
+    _, examples = done.stdout.split("Examples:")
+    assert f"sot-graph {(command or ['ask'])[0]} " in examples
+    assert all(option in run().output for option in ("--install-completion", "--show-completion"))
+
+
+@pytest.mark.parametrize("option", ["--version", "-V"])
+def test_the_version_is_printed(option: str) -> None:
+    done = run(option)
+    assert (done.exit_code, done.stdout, done.stderr) == (0, f"sot-graph {__version__}\n", "")
+
+
+def test_commands_and_options_are_completed() -> None:
+    for line, completed in (("sot-graph a", "ask"), ("sot-graph ask --mo", "--model")):
+        variables = {
+            "_SOT_GRAPH_COMPLETE": "complete_bash",
+            "COMP_WORDS": line,
+            "COMP_CWORD": str(len(line.split()) - 1),
+        }
+        done = CliRunner().invoke(app, [], prog_name="sot-graph", env=variables)
+        assert done.stdout.split() == [completed]
+
+
+def test_common_options_are_short(tmp_path: Path) -> None:
+    path = tmp_path / "run.svg"
+    output = json.loads(run("ask", QUESTION, "-m", "demo", "-n", "2", "-j", "-l", "-w", "-t", str(path)).stdout)
+    assert (len(output["points"]), output["sot"]["calls"]) == (2, 4)
+    assert path.exists()
+    (tmp_path / "q.jsonl").write_text('{"question": "Why?"}', encoding="utf-8")
+    done = run("compare", "-f", str(tmp_path / "q.jsonl"), "-m", "demo", "-n", "2", "-l", "-o", str(tmp_path / "out"))
+    assert done.exit_code == 0, done.stderr
+    assert "max_points 2, at_once False, lead True" in done.stdout
+    assert "--base-url needs --model" in run("ask", QUESTION, "-u", "http://host").stderr
+
+
+@pytest.mark.parametrize("command", ["ask", "compare"])
+def test_a_question_needs_no_quotes(command: str) -> None:
+    options = ["--json"] if command == "ask" else []
+    done = run(command, *QUESTION.split(), *options, "--model", "demo")
+    assert done.exit_code == 0, done.stderr
+    assert QUESTION in done.stdout
+    assert run("ask", *QUESTION.split()).stdout == run("ask", QUESTION).stdout
 
 
 def test_without_arguments_it_prints_help() -> None:

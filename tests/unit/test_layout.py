@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).parents[2] / "sot_graph"
 MODULES = sorted(ROOT.rglob("*.py"))
 ROOMS = (  # from top to bottom; imports go down
-    *("cli", "evaluation", "__init__", "local", "llama", "local_model", "slots"),
+    *("__main__", "cli", "evaluation", "__init__", "local", "llama", "local_model", "slots"),
     *("middleware", "tools", "graph", "demo", "nodes", "expander", "calls"),
     *("outline_reply", "replies", "caching", "tracing", "hints", "redaction", "run", "prompts", "messages"),
     *("streaming", "checks"),
@@ -23,7 +23,7 @@ PRIVATE = re.compile(
 LONGEST_MODULE, LONGEST_FUNCTION = 320, 60
 LIBRARY_LIMIT = 4_488
 """The goal is 3,250; until then this number only goes down."""
-NO_LIBRARY = {"cli", "evaluation", "demo", "local", "llama", "local_model", "slots"}
+NO_LIBRARY = {"__main__", "cli", "evaluation", "demo", "local", "llama", "local_model", "slots"}
 DOCUMENTED = {"_asdict", "_replace", "_exit"}
 """Public, in spite of their names: of named tuples, and of `os`."""
 LONG_BY_THEIR_DOCSTRINGS = {"create_sot_graph", "local_chat_model"}
