@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import sys
 import warnings
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -25,7 +26,7 @@ from sot_graph.cli.display import (
 from sot_graph.cli.editor import edit_outline
 from sot_graph.cli.model import choose_model, create_or_exit
 from sot_graph.cli.options import ModelChoice
-from sot_graph.cli.terminal import INTERRUPTED, USAGE_ERROR, ReaderLeftError, error_line, errors, fail, write
+from sot_graph.cli.terminal import INTERRUPTED, USAGE_ERROR, ReaderLeftError, error_line, errors, fail, is_pipe, write
 from sot_graph.cli.timeline import timeline_text
 from sot_graph.evaluation.text import escape_controls, strip_controls
 from sot_graph.graph import create_sot_graph
@@ -135,16 +136,18 @@ async def _run_and_show(graph: Any, graph_input: Any, display: Display) -> dict[
     """Run the graph, and show its progress on a terminal.
 
     The answer is streamed to standard output, unless it is printed at the end: with --json and with --watch. If
-    standard output is not a terminal but standard error is, the progress of the points is shown there.
+    standard output is a file and standard error a terminal, the progress of the points is shown there. Not beside a
+    pipe: its reader may write to the same terminal.
     """
     output = Console(highlight=False)
     is_streamed = not (display.as_json or display.watch)
     view = AnswerView(output) if is_streamed and output.is_terminal else BoardView() if display.watch else PointsView()
     plain = PlainOutput() if is_streamed and not output.is_terminal else None
     screen = output if isinstance(view, AnswerView) else errors
+    is_live = screen.is_terminal and not (plain and is_pipe(sys.stdout))
     answer: dict[str, Any] = {}
     try:
-        with live(view, screen) if screen.is_terminal else nullcontext():
+        with live(view, screen) if is_live else nullcontext():
             async for mode, part in graph.astream(graph_input, THREAD, stream_mode=["custom", "values"]):
                 if mode == "values":
                     answer = part

@@ -2,14 +2,13 @@
 
 import os
 import select
-import stat
 import sys
 from collections.abc import Sequence
 from typing import Annotated
 
 import typer
 
-from sot_graph.cli.terminal import USAGE_ERROR, errors, fail
+from sot_graph.cli.terminal import USAGE_ERROR, errors, fail, is_pipe
 
 STDIN = "-"
 PATIENCE = 3.0
@@ -52,22 +51,15 @@ def read_question(words: Sequence[str] | None) -> str:
             fail("the question is missing. Give it as an argument or on standard input.", USAGE_ERROR)
         question, context = _read_input().strip(), ""
     else:
-        context = _read_input().strip("\n") if is_asked_for or _is_pipe() else ""
+        context = _read_input().strip("\n") if is_asked_for or is_pipe(sys.stdin) else ""
     if not question:
         fail("the question is empty.", USAGE_ERROR)
     return f"{question}\n\n<input>\n{context}\n</input>" if context.strip() else question
 
 
-def _is_pipe() -> bool:
-    try:
-        return stat.S_ISFIFO(os.fstat(sys.stdin.fileno()).st_mode)
-    except (AttributeError, OSError, ValueError):  # it is closed, or no file
-        return False
-
-
 def _read_input() -> str:
     if not sys.stdin:
         return ""
-    if _is_pipe() and os.name == "posix" and not select.select([sys.stdin], [], [], PATIENCE)[0]:
+    if is_pipe(sys.stdin) and os.name == "posix" and not select.select([sys.stdin], [], [], PATIENCE)[0]:
         errors.print("Waiting for the end of standard input. If there is none, add < /dev/null.", style="dim")
     return sys.stdin.buffer.read().decode("utf-8", "replace")

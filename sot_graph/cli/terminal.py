@@ -4,8 +4,9 @@ import codecs
 import errno
 import io
 import os
+import stat
 import sys
-from typing import NoReturn
+from typing import NoReturn, TextIO
 
 import typer
 from rich.cells import cell_len
@@ -88,6 +89,14 @@ def _ascii(character: str) -> str:
     if ord(character) in SPINNER:
         return "-\\|/"[ord(character) % 4]
     return character if character.isascii() else "?" * cell_len(character)
+
+
+def is_pipe(stream: TextIO | None) -> bool:
+    """Whether a stream is a pipe, and neither a terminal nor a file."""
+    try:
+        return stream is not None and stat.S_ISFIFO(os.fstat(stream.fileno()).st_mode)
+    except (OSError, ValueError):  # it is closed, or has no file
+        return False
 
 
 def has_terminal() -> bool:

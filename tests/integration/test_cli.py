@@ -6,8 +6,10 @@ import pty
 import re
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
+from typing import TextIO
 
 import pytest
 
@@ -195,10 +197,31 @@ def test_a_terminal_without_these_characters_shows_what_is_like_them(
     assert "> critical path" in text
 
 
-def on_terminal(line: list[str], env: dict[str, str]) -> tuple[int, bytes]:
+@pytest.mark.parametrize("is_pipe", [True, False])
+def test_progress_does_not_overwrite_what_the_reader_of_a_pipe_prints(
+    server: FakeOpenAI, tmp_path: Path, *, is_pipe: bool
+) -> None:
+    """The reader may print to the same terminal. A file does not."""
+    path = tmp_path / "answer.md"
+    if is_pipe:
+        os.mkfifo(path)
+    line = command("ask", QUESTION, "--model", "m", "--base-url", server.url)
+    with ThreadPoolExecutor() as pool:
+        text = pool.submit(path.read_text) if is_pipe else None
+        with path.open("w") as output:
+            code, shown = on_terminal(line, environment(), stdout=output)
+        assert "there is this to say" in (text.result() if text else path.read_text())
+    assert code == 0
+    assert (b"outline" in shown, b"\x1b[2K" in shown) == (not is_pipe, not is_pipe)
+    assert b"4 points" in shown
+
+
+def on_terminal(line: list[str], env: dict[str, str], stdout: TextIO | None = None) -> tuple[int, bytes]:
     """Run a command in a terminal of its own. Returns its exit code and what the terminal showed."""
     terminal, inside = pty.openpty()
-    with subprocess.Popen(line, stdin=inside, stdout=inside, stderr=inside, env=env, start_new_session=True) as process:
+    with subprocess.Popen(
+        line, stdin=inside, stdout=stdout or inside, stderr=inside, env=env, start_new_session=True
+    ) as process:
         os.close(inside)
         shown = b""
         with suppress(OSError):  # the end of a terminal
