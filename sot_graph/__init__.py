@@ -2,30 +2,39 @@
 
 import typing
 
-from sot_graph.demo import DemoChatModel
-from sot_graph.errors import ExpansionError, ReplyError, SotError
-from sot_graph.graph import SotGraph, create_sot_graph
-from sot_graph.state import Point, SotInput, SotOutput, SotState
-from sot_graph.streaming import SotEvent, astream_answer, stream_answer
-from sot_graph.tools import create_sot_tool
-from sot_graph.tracing import __version__
-from sot_graph.usage import SotMetadata
-
 if typing.TYPE_CHECKING:
+    from sot_graph.demo import DemoChatModel
+    from sot_graph.errors import ExpansionError, ReplyError, SotError
+    from sot_graph.graph import SotGraph, create_sot_graph
     from sot_graph.local import local_chat_model
     from sot_graph.middleware import SkeletonOfThoughtMiddleware
+    from sot_graph.state import Point, SotInput, SotOutput, SotState
+    from sot_graph.streaming import SotEvent, astream_answer, stream_answer
+    from sot_graph.tools import create_sot_tool
+    from sot_graph.tracing import __version__
+    from sot_graph.usage import SotMetadata
 else:
+    _MODULES = {
+        "demo": ("DemoChatModel",),
+        "errors": ("ExpansionError", "ReplyError", "SotError"),
+        "graph": ("SotGraph", "create_sot_graph"),
+        "local": ("local_chat_model",),
+        "middleware": ("SkeletonOfThoughtMiddleware",),
+        "state": ("Point", "SotInput", "SotOutput", "SotState"),
+        "streaming": ("SotEvent", "astream_answer", "stream_answer"),
+        "tools": ("create_sot_tool",),
+        "tracing": ("__version__",),
+        "usage": ("SotMetadata",),
+    }
 
     def __getattr__(name: str) -> typing.Any:
-        """Import what few use when it is asked for: the middleware needs `langchain`, which takes long to import."""
-        if name == "local_chat_model":
-            from sot_graph.local import local_chat_model  # noqa: PLC0415
+        """Import a name when it is first used: LangChain takes seconds, and `sot-graph --help` needs none of it."""
+        from importlib import import_module  # noqa: PLC0415 - so that it is no name of this module
 
-            return local_chat_model
-        if name == "SkeletonOfThoughtMiddleware":
-            from sot_graph.middleware import SkeletonOfThoughtMiddleware  # noqa: PLC0415
-
-            return SkeletonOfThoughtMiddleware
+        for module, names in _MODULES.items():
+            if name in names:
+                value = globals()[name] = getattr(import_module(f"sot_graph.{module}"), name)
+                return value
         msg = f"module {__name__!r} has no attribute {name!r}"
         raise AttributeError(msg)
 

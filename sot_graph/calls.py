@@ -13,7 +13,7 @@ from langgraph.errors import GraphBubbleUp, GraphDrained
 from langgraph.runtime import get_runtime
 from langgraph.types import RetryPolicy
 
-from sot_graph import _engine, models
+from sot_graph import _engine, limits
 from sot_graph.errors import ReplyError
 from sot_graph.hints import add_hint
 from sot_graph.models import callbacks_of, chat_model_of, client_retries, is_model
@@ -114,7 +114,7 @@ class Call:
             raise
         except Exception as error:
             self._reply = attempt.reader.recover(error, attempt.counter.reply if attempt.counter else None)
-            is_refused = models.leave_out(models.refused(attempt.added, error, by_name=self._reply is not None))
+            is_refused = limits.leave_out(limits.refused(attempt.added, error, by_name=self._reply is not None))
             if self._reply is None or is_refused:
                 described = describe(error, self.secrets)
                 self.attempts.append(attempt.record(attempt.reader.partial(), described))
@@ -125,12 +125,12 @@ class Call:
                 logger.info("Retry of %s %s in %.1f s: %s", self.stage, self.what, self._next_pause, described)
                 return
         self.attempts.append(attempt.record(getattr(self._reply, "message", self._reply)))
-        if attempt.reader.is_spent(self._reply) and models.leave_out(attempt.limits):
+        if attempt.reader.is_spent(self._reply) and limits.leave_out(attempt.limits):
             self._next_pause = 0.0
 
     def _pause_after(self, error: Exception, attempt: "_Attempt") -> float | None:
         """Seconds until the next attempt; None if there is none."""
-        if isinstance(error, ReplyError) and attempt.reader.is_spent(None) and models.leave_out(attempt.limits):
+        if isinstance(error, ReplyError) and attempt.reader.is_spent(None) and limits.leave_out(attempt.limits):
             return 0.0
         if is_model(self.runnable) and has_no_reply(error):
             error = ReplyError(str(error), is_retryable=True)
@@ -160,8 +160,8 @@ class _Attempt:
         self.reader = call.reader()
         wants_tokens = run_of(call.config).wants_tokens(call.config, *callbacks_of(call.runnable))
         self.is_streamed = call.writer is not None and (wants_tokens or getattr(model, "streaming", False) is True)
-        self.limits = models.limits_in(call.runnable)
-        self.added = [*self.limits, *(models.counts_in(call.runnable) if self.is_streamed else ())]
+        self.limits = limits.limits_in(call.runnable)
+        self.added = [*self.limits, *(limits.counts_in(call.runnable) if self.is_streamed else ())]
 
     def add(self, chunk: Any) -> bool:
         """Add a chunk, or the whole reply; returns whether no more is read."""

@@ -18,7 +18,8 @@ from sot_graph import _engine
 from sot_graph.caching import with_key
 from sot_graph.checks import Resumed, check_configurable, check_input, check_limits, check_options, resumed
 from sot_graph.expander import Expander
-from sot_graph.models import Model, TokenLimit, habits_of, is_model, prepare_model, with_limit
+from sot_graph.limits import TokenLimit, with_limit
+from sot_graph.models import Model, habits_of, is_model, prepare_model
 from sot_graph.nodes.direct import Direct
 from sot_graph.nodes.expand import Expand, dispatch_points
 from sot_graph.nodes.lead import Lead

@@ -14,7 +14,7 @@ from langchain_core.runnables.retry import RunnableRetry
 from pydantic import BaseModel
 
 from sot_graph import _engine
-from sot_graph.retry import http_status, retries_in, words_of
+from sot_graph.retry import retries_in
 from sot_graph.thoughts import Habits
 
 Model = Runnable[Any, Any]
@@ -22,26 +22,6 @@ Model = Runnable[Any, Any]
 _THINKING_MODEL = re.compile(r"think|reason|qwq|\br1\b", re.IGNORECASE)
 DEFAULT_RETRIES = 2
 """Of a client that does not say how often it retries."""
-_COUNTS = "stream_usage"
-_LIMITS = ("max_tokens", "max_output_tokens", "num_predict")
-"""The fields that limit the tokens of a call, of which a class has one."""
-_LIMIT_NAMED = re.compile(
-    r"max(?:imum)?[\W_]?(?:[a-z]+[\W_]?)?tokens|num_?predict|n_predict|in the completion", re.IGNORECASE
-)
-"""Names a limit of tokens, in settings or in a server's words."""
-_COUNTS_NAMED = re.compile(r"stream.?options|include.?usage", re.IGNORECASE)
-_UNKNOWN_PARAMETER = re.compile(
-    r"(?:unknown|unrecogni[sz]ed|unexpected|unsupported|additional|extra) .{0,30}"
-    r"(?:param|arg|field|prop|input|key)|not (?:permitted|allowed)|unsupported|^Error code: 4\d\d\s*$",
-    re.IGNORECASE,
-)
-
-
-class TokenLimit(int):
-    """The most tokens of one call, as the graph's own setting: a model whose limit is one of these had none."""
-
-    is_dropped = False
-    """Whether a call failed because of it: then the graph sets it no more."""
 
 
 def prepare_model(model: object, option: str = "model") -> Model:
@@ -97,7 +77,7 @@ def is_model(value: object) -> bool:
     """Whether a value is a chat model, or a Runnable around chat models only."""
     if isinstance(value, BaseChatModel) or _engine.is_configurable_model(value):
         return True
-    parts = [] if isinstance(value, RunnableSequence) else _parts(value)
+    parts = [] if isinstance(value, RunnableSequence) else parts_of(value)
     return bool(parts) and all(is_model(part) for part in parts if isinstance(part, Runnable))
 
 
@@ -120,9 +100,9 @@ def resolve(model: Model, config: RunnableConfig) -> Model:
         return resolve(prepare_model(_engine.configured_model(model, config)), config)
     if isinstance(model, RunnableBinding | RunnableWithFallbacks):
         config = merge_configs(model.config, config) if isinstance(model, RunnableBinding) else config
-        parts = [resolve(part, config) for part in _parts(model)]
-        if any(new is not old for new, old in zip(parts, _parts(model), strict=True)):
-            return _with_parts(model, parts)
+        parts = [resolve(part, config) for part in parts_of(model)]
+        if any(new is not old for new, old in zip(parts, parts_of(model), strict=True)):
+            return with_parts(model, parts)
     return model
 
 
@@ -184,60 +164,6 @@ def client_retries(model: Model, error: Exception) -> int:
     return limit and retries_in(error, limit)
 
 
-def with_limit(model: Model, limit: TokenLimit | None) -> Model:
-    """A model with a token limit, where it has none: neither in its own settings, nor in a binding around it.
-
-    What its `configurable` values may change is returned as it is: give it a limit when they are applied.
-    """
-    is_bound = isinstance(model, RunnableBinding) and bool(_LIMIT_NAMED.search(str(model.kwargs)))
-    if limit is None or limit.is_dropped or is_bound or isinstance(model, DynamicRunnable):
-        return model
-    if isinstance(model, BaseChatModel):
-        name = next((each for each in _LIMITS if each in type(model).model_fields), None)
-        more = [vars(model).get(each) for each in ("model_kwargs", "extra_body", "additional_model_request_fields")]
-        has_own = name is None or getattr(model, name) is not None or _LIMIT_NAMED.search(str(more))
-        return model if has_own else model.model_copy(update={str(name): limit})
-    parts = [with_limit(part, limit) for part in _parts(model)]
-    is_same = all(new is old for new, old in zip(parts, _parts(model), strict=True))
-    return model if is_same else _with_parts(model, parts)
-
-
-Added = list[tuple[Any, str]]
-"""Chat models of the graph's own, each with a field that the graph has set, or that some servers refuse."""
-
-
-def limits_in(model: Model) -> Added:
-    """The token limits that the graph has set."""
-    return [(each, name) for each in chat_models_in(model) for name in _LIMITS if _is_ours(each, name)]
-
-
-def counts_in(model: Model) -> Added:
-    """The models that ask for token counts in a stream."""
-    return [(each, _COUNTS) for each in chat_models_in(model) if getattr(each, _COUNTS, False)]
-
-
-def refused(added: Added, error: Exception, *, by_name: bool) -> Added:
-    """What a server may have refused of what was added, as far as its words tell; if `by_name`, they must name it."""
-    if http_status(error) not in {400, 422}:
-        return []
-    words = words_of(error)
-    named = [each for each in added if (_COUNTS_NAMED if each[1] == _COUNTS else _LIMIT_NAMED).search(words)]
-    return named or (added if not by_name and _UNKNOWN_PARAMETER.search(words) else [])
-
-
-def leave_out(added: Added) -> bool:
-    """Leave out from now on what was added; returns whether there is anything."""
-    for model, name in added:
-        if _is_ours(model, name):
-            getattr(model, name).is_dropped = True
-        setattr(model, name, False if name == _COUNTS else None)
-    return bool(added)
-
-
-def _is_ours(model: BaseChatModel, name: str) -> bool:
-    return isinstance(vars(model).get(name), TokenLimit)
-
-
 def prepare_models_in(runnable: Runnable[Any, Any]) -> Runnable[Any, Any]:
     """Prepare the chat models of a chain as `prepare_model` does; anything else is returned as it is."""
     return _changed(runnable, _prepared) or runnable
@@ -280,13 +206,13 @@ def _remade(model: BaseChatModel, changes: dict[str, Any]) -> BaseChatModel:
 def _walk(model: object) -> Iterator[Any]:
     """A Runnable, and all Runnables inside it."""
     yield model
-    inner = vars(model).values() if isinstance(model, BaseChatModel) else _parts(model)
+    inner = vars(model).values() if isinstance(model, BaseChatModel) else parts_of(model)
     for part in inner:
         if isinstance(part, Runnable):
             yield from _walk(part)
 
 
-def _parts(model: object) -> Sequence[Any]:
+def parts_of(model: object) -> Sequence[Any]:
     """The Runnables inside a Runnable; an alternative may also be a function that makes one."""
     match model:
         case RunnableBinding() | RunnableRetry():
@@ -302,7 +228,7 @@ def _parts(model: object) -> Sequence[Any]:
     return []
 
 
-def _with_parts(model: Any, parts: Sequence[Any]) -> Model:
+def with_parts(model: Any, parts: Sequence[Any]) -> Model:
     """The same Runnable around other Runnables."""
     first, *others = parts
     match model:
@@ -325,7 +251,7 @@ def _changed(model: Model, change: Callable[[BaseChatModel], Model | None]) -> M
     """The same Runnable with each chat model in it changed; None if one cannot be."""
     if isinstance(model, BaseChatModel):
         return change(model)
-    parts = [_changed(part, change) if isinstance(part, Runnable) else part for part in _parts(model)]
+    parts = [_changed(part, change) if isinstance(part, Runnable) else part for part in parts_of(model)]
     if not parts:
         return model
-    return None if any(part is None for part in parts) else _with_parts(model, parts)
+    return None if any(part is None for part in parts) else with_parts(model, parts)

@@ -13,7 +13,6 @@ from rich.cells import cell_len
 from rich.console import Console
 
 from sot_graph.evaluation.text import strip_controls
-from sot_graph.redaction import note_of
 
 USAGE_ERROR = 2
 INTERRUPTED = 130
@@ -37,6 +36,8 @@ def fail(message: str, exit_code: int = 1) -> NoReturn:
 
 def error_line(error: Exception) -> str:
     """The type of an error, the first line of its message, and our note on the model and the host."""
+    from sot_graph.redaction import note_of  # noqa: PLC0415 - slow to import, and needed only here
+
     lines = str(error).strip().splitlines()
     line = f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
     return f"{line} {note_of(error)}".rstrip()

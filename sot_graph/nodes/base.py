@@ -11,8 +11,9 @@ from langchain_core.runnables.config import ensure_config
 from langgraph.types import Command, RetryPolicy
 
 from sot_graph.calls import Call
+from sot_graph.limits import TokenLimit, with_limit
 from sot_graph.messages import GAP, is_blank, kind_of, question_of
-from sot_graph.models import TokenLimit, is_model, resolve, with_limit
+from sot_graph.models import is_model, resolve
 from sot_graph.prompts import messages_of
 from sot_graph.redaction import secrets_of
 from sot_graph.run import run_of

@@ -13,8 +13,9 @@ from sot_graph._engine import PendingWrites, read_state
 from sot_graph.caching import digest
 from sot_graph.calls import Call
 from sot_graph.expander import Expander
+from sot_graph.limits import TokenLimit
 from sot_graph.messages import GAP
-from sot_graph.models import Model, TokenLimit
+from sot_graph.models import Model
 from sot_graph.nodes.base import Node, Steps, before_answer
 from sot_graph.prompts import LENGTH, point_turns
 from sot_graph.redaction import describe

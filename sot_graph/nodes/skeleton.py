@@ -16,7 +16,8 @@ from langgraph.types import Overwrite, RetryPolicy
 
 from sot_graph import _engine
 from sot_graph.calls import Call
-from sot_graph.models import Model, TokenLimit, structured
+from sot_graph.limits import TokenLimit
+from sot_graph.models import Model, structured
 from sot_graph.nodes.base import Node, Request, Steps, Turn, read_turn
 from sot_graph.outline import clean_titles
 from sot_graph.outline_reply import Outline, Outlined, OutlineReply, StructuredReply, bounded

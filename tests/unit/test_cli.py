@@ -514,15 +514,11 @@ def test_svg_is_imported_only_to_draw_pictures(tmp_path: Path, monkeypatch: pyte
 
 
 @pytest.mark.parametrize(
-    "arguments", [["--help"], ["ask", "--help"], ["compare", "--help"], ["draw", "--help"]], ids=" ".join
+    "arguments", [["--help"], ["--version"], ["ask", "--help"], ["compare", "--help"], ["draw", "--help"]], ids=" ".join
 )
 def test_the_help_imports_nothing_slow(arguments: list[str]) -> None:
-    """The package itself is replaced: what its `__init__` imports is not the command line's."""
     program = (
-        "import sys, types, importlib.util\n"
-        "folders = importlib.util.find_spec('sot_graph').submodule_search_locations\n"
-        "package = sys.modules['sot_graph'] = types.ModuleType('sot_graph')\n"
-        "package.__path__ = folders\n"
+        "import sys\n"
         "from sot_graph.cli import app\n"
         "try:\n    app()\nexcept SystemExit as end:\n    assert not end.code\n"
         "slow = {'langchain_core', 'langgraph', 'langsmith', 'openai', 'svg'} & set(sys.modules)\n"
@@ -532,7 +528,7 @@ def test_the_help_imports_nothing_slow(arguments: list[str]) -> None:
         [sys.executable, "-c", program, *arguments], capture_output=True, text=True, check=False, timeout=60
     )
     assert done.returncode == 0, done.stderr
-    assert "Usage" in done.stdout
+    assert done.stdout.strip()
 
 
 @pytest.mark.parametrize("module", ["rich", "typer"])
