@@ -102,7 +102,9 @@ async def test_a_text_that_becomes_the_next_one_while_it_loops(server: FakeOpenA
     assert result["points"][1]["status"] == "truncated"
 
 
-@pytest.mark.parametrize("options", [{}, {"headings": True}, {"merge": lambda points: points[0]["text"]}], ids=str)
+@pytest.mark.parametrize(
+    "options", [{}, {"headings": True}, {"merge": lambda points: points[0]["text"]}], ids=["plain", "headings", "merge"]
+)
 async def test_a_text_that_is_not_streamed(server: FakeOpenAI, run: Run, options: dict[str, Any]) -> None:
     server.script = looping(*TITLES, text=FRONT + PIECE * 100, per_token=0)
     result = await run(create_sot_graph(server.model(), retry_policy=FAST, **options), QUESTION)
