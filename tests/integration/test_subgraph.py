@@ -114,7 +114,8 @@ async def test_behind_an_agent_its_models_get_tool_results_as_text(
     assert result["messages"][2].name == "lookup"
     assert_accepted(server.requests)
     for request in server.requests:
-        assert [message["role"] for message in request.messages] == ["user", "assistant", "user"]
+        assert [message["role"] for message in request.messages[:4]] == ["system", "user", "assistant", "user"]
+        assert request.messages[3]["content"] == request.messages[1]["content"], "asked again"
         assert 'The tool lookup({"topic": "sleep"}) gave:]\nFacts on sleep.' in request.prompt
 
 
@@ -198,7 +199,7 @@ async def test_where_a_sent_question_failed_no_written_point_is_requested_again(
     before = len(server.requests)
     result = await run(parent, None, THREAD)
     assert [message.text for message in result["messages"][1::2]] == [answer_on(subject) for subject in SUBJECTS]
-    again = {(request.prompt.split()[1], request.title) for request in server.requests[before:]}
+    again = {(request.messages[1]["content"].split()[1], request.title) for request in server.requests[before:]}
     assert {("owls?", TITLES[1])} <= again <= {("owls?", TITLES[1]), ("bees?", TITLES[3])}
 
 
