@@ -119,9 +119,9 @@ def _load(file: Path, settings: Settings, key: str, scratch: Path) -> Any:
 
 
 def default_threads() -> int:
-    """One fewer than there are cores: all threads wait for one that has to share its core with something else."""
+    """One fewer than there are cores, but two of two: all threads wait for one that has to share its core."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, cores - 1)
+    return min(cores, max(2, cores - 1))
 
 
 def _reason(file: Path, settings: Settings) -> Exception:

@@ -57,7 +57,7 @@ def local_chat_model(
         slots: How many requests are decoded at the same time; the others wait.
         context: Tokens of a slot, for a prompt and its reply; at most as many as the model was trained for. The server
             takes memory for `slots * context` tokens.
-        threads: How many threads compute. Default: one fewer than the process has cores.
+        threads: How many threads compute. Default: one fewer than the process has cores, and two of two.
         port: The port on 127.0.0.1; 0 for a free one.
         base_url: In place of all of the above, a `llama-server` that runs already, such as "http://localhost:8080/v1".
             Its slots are used, as if they were this process's alone, if it was started with `--slot-save-path`.

@@ -5,7 +5,9 @@ from typing import Any, Protocol
 
 import pytest
 from langchain_core.runnables import Runnable, RunnableConfig
+from langchain_openai import ChatOpenAI
 
+from sot_graph import llama, local_chat_model
 from tests.fake_openai import FakeOpenAI, Host
 from tests.langsmith_sink import Sink, langsmith_sink
 from tests.script_server import ScriptServer, script_server
@@ -42,6 +44,14 @@ def http_server(http: ScriptServer) -> ScriptServer:
     """A server that sends raw bytes, and has received nothing yet."""
     http.requests.clear()
     return http
+
+
+@pytest.fixture(scope="session")
+def served() -> Iterator[ChatOpenAI]:
+    """The local model, whose server all tests of it share. One thread: the other tests need the other core."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(llama, "default_threads", lambda: 1)
+        yield local_chat_model()
 
 
 @pytest.fixture

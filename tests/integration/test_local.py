@@ -41,11 +41,6 @@ CONVERSATION: list[BaseMessage] = [
 ]
 
 
-@pytest.fixture(scope="session")
-def served() -> ChatOpenAI:
-    return local_chat_model()
-
-
 @pytest.fixture
 def local(served: ChatOpenAI) -> ChatOpenAI:
     """The model, with short replies."""

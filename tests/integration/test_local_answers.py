@@ -15,7 +15,7 @@ from langchain_core.messages import AIMessage
 from langchain_openai import ChatOpenAI
 from langgraph.checkpoint.sqlite import SqliteSaver
 
-from sot_graph import SkeletonOfThoughtMiddleware, create_sot_graph, create_sot_tool, local_chat_model, stream_answer
+from sot_graph import SkeletonOfThoughtMiddleware, create_sot_graph, create_sot_tool, stream_answer
 from tests.questions import QUESTIONS
 
 pytestmark = [pytest.mark.local, pytest.mark.xdist_group("local")]
@@ -25,8 +25,8 @@ THREAD: Any = {"configurable": {"thread_id": "1"}}
 
 
 @pytest.fixture(scope="session")
-def local() -> ChatOpenAI:
-    return local_chat_model().model_copy(update={"max_tokens": 16})
+def local(served: ChatOpenAI) -> ChatOpenAI:
+    return served.model_copy(update={"max_tokens": 16})
 
 
 def test_the_questions_are_eighty_different_ones() -> None:
