@@ -77,8 +77,9 @@ def create_sot_graph(  # noqa: PLR0913 - one option each, keyword-only
             word on the language, it is the question's. "" for a model that takes no system message.
         min_points: With fewer points in the model's outline, the question is answered directly. Yours is written.
         max_points: No more points than this are written.
-        max_tokens: The most tokens of one call (of the outline's: 1,024 at most), for a model that has no limit of its
-            own; None sets none. A call that fails because of it is made again without it.
+        max_tokens: The most tokens of a point or the opening (of the outline: 1,024 at most), for a model that has no
+            limit of its own; None sets none. A call that fails because of it is made again without it. A direct answer
+            may be as long as the model makes it.
         headings: Whether each point's title stands above its text as a Markdown heading. For the default merge.
         lead: Whether the answer begins with an opening of one or two sentences, written while the outline is: the first
             words then arrive as soon as a plain answer's, for one more call. Not if the caller supplies the outline.
@@ -156,7 +157,7 @@ def create_sot_graph(  # noqa: PLR0913 - one option each, keyword-only
         )
         builder.add_edge(START, "lead")
     builder.add_node("expand", expand, cache_policy=point_key)
-    builder.add_node("direct", Direct(writer, retry, system, habits, limit), trace_policy=LAST_MESSAGE)
+    builder.add_node("direct", Direct(prepared, retry, system, habits), trace_policy=LAST_MESSAGE)
     builder.add_node("merge", merger, trace_policy=LAST_MESSAGE)
     builder.add_edge(START, "skeleton")
     if review:

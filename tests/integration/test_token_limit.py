@@ -56,12 +56,15 @@ async def test_each_client_sends_it_in_its_own_words(http_server: ScriptServer, 
     assert model.model_dump() == before, "the caller's own model is changed"
 
 
-@pytest.mark.parametrize("stage", ["direct", "expand", "lead"])
-async def test_it_holds_for_each_stage(server: FakeOpenAI, run: Run, stage: str) -> None:
-    route: Any = (lambda _: False) if stage == "direct" else "always"
-    await run(create_sot_graph(server.model(), route=route, lead=stage == "lead"), QUESTION)
-    assert {*limits_of(server, "skeleton")} == (set() if stage == "direct" else {1024})
+async def test_it_holds_for_outline_points_and_opening(server: FakeOpenAI, run: Run) -> None:
+    await run(create_sot_graph(server.model(), route="always", lead=True), QUESTION)
+    assert {*limits_of(server, "skeleton")} == {1024}
     assert {*limits_of(server, "expand"), *limits_of(server, "direct")} == {4096}
+
+
+async def test_a_direct_answer_may_be_long(server: FakeOpenAI, run: Run) -> None:
+    await run(create_sot_graph(server.model(), route=lambda _: False), QUESTION)
+    assert limits_of(server, "direct") == [None]
 
 
 async def test_the_outline_has_no_more_than_the_limit(server: FakeOpenAI, run: Run) -> None:
@@ -176,8 +179,9 @@ async def test_counts_and_limit_may_be_refused_both(server: FakeOpenAI) -> None:
         return usual(request)
 
     server.script = script
-    graph = create_sot_graph(server.model(), retry_policy=ONCE, route=lambda _: False)
-    assert "".join(stream_answer(graph, QUESTION)) == "A direct answer."
+    graph = create_sot_graph(server.model(), retry_policy=ONCE)
+    given: Any = {**QUESTION, "outline": ["Light"]}
+    assert "".join(stream_answer(graph, given)) == "About light there is this to say."
     assert len(server.requests) == 3
 
 
@@ -195,20 +199,16 @@ def thinking(stage: str, text: str) -> Callable[[Request], Reply]:
 
 
 @pytest.mark.parametrize("text", ["", "  ", "<think>I should say that"])
-@pytest.mark.parametrize("stage", ["expand", "direct"])
-async def test_a_limit_that_the_thoughts_have_spent_is_left_out(
-    server: FakeOpenAI, run: Run, stage: str, text: str
-) -> None:
-    server.script = thinking(stage, text)
-    route: Any = (lambda _: False) if stage == "direct" else "always"
-    graph = create_sot_graph(server.model(), retry_policy=ONCE, route=route)
+async def test_a_limit_that_the_thoughts_have_spent_is_left_out(server: FakeOpenAI, run: Run, text: str) -> None:
+    server.script = thinking("expand", text)
+    graph = create_sot_graph(server.model(), retry_policy=ONCE, route="always")
     result = await run(graph, QUESTION)
     assert {point["status"] for point in result["points"]} <= {"written"}
     assert result["answer"]
     assert result["messages"][-1].response_metadata["sot"]["calls"] == len(server.requests), "each is counted"
     before = len(server.requests)
     await run(graph, QUESTION)
-    assert not any(FIELD in request.body for request in server.requests[before:] if request.stage == stage)
+    assert not any(FIELD in request.body for request in server.requests[before:] if request.stage == "expand")
 
 
 async def test_a_streamed_text_whose_limit_is_spent(server: FakeOpenAI) -> None:
@@ -243,9 +243,9 @@ async def test_an_outline_that_was_cut_off_before_its_first_title(
 async def test_a_limit_of_the_callers_own_is_no_reason_to_pay_more(
     server: FakeOpenAI, run: Run, own: dict[str, Any]
 ) -> None:
-    server.script = thinking("direct", "")
+    server.script = thinking("expand", "")
     with pytest.raises(Exception, match="token limit"):
-        await run(create_sot_graph(server.model(**own), route=lambda _: False, retry_policy=ONCE), QUESTION)
+        await run(create_sot_graph(server.model(**own), retry_policy=ONCE), {**QUESTION, "outline": ["Light"]})
     assert len(server.requests) == 1
 
 
