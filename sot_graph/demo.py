@@ -22,7 +22,7 @@ from langchain_core.tools import BaseTool
 from langchain_core.utils.function_calling import convert_to_openai_tool
 
 from sot_graph.outline_reply import Outline
-from sot_graph.prompts import AGAIN, MAY_DECLINE, PLAN, PLAN_AFTER_OPENING, TELL
+from sot_graph.prompts import AGAIN, MAY_DECLINE, PLAN, PLAN_AFTER_OPENING
 
 _STOP_WORDS = frozenset(
     """
@@ -41,6 +41,8 @@ _IN_ONE_GO = re.compile(
     r"translate|integral|derivative)\b|\d\s*[-+*/^=]\s*\d",
     re.IGNORECASE,
 )
+_TELL = re.compile(r".*tell me more about (.*)\.", re.IGNORECASE | re.DOTALL)
+"""How a point is asked for."""
 _TITLES = (
     "The idea behind {topic}",
     "Reasons to consider {topic}",
@@ -273,13 +275,13 @@ def _words(text: str) -> list[str]:
 def _parts(messages: Sequence[BaseMessage], *, is_direct: bool = False) -> tuple[str, list[str]]:
     """The question, and the stage's own turns below it."""
     said = [message for message in messages if isinstance(message, HumanMessage | AIMessage)]
-    tell, end = TELL.partition("{")[0], len(said)
+    end = len(said)
     for at, (before, after) in enumerate(pairwise(said)):
-        if not is_direct and (before.text in {PLAN, PLAN_AFTER_OPENING} or after.text.startswith(tell)):
+        if not is_direct and (before.text in {PLAN, PLAN_AFTER_OPENING} or _TELL.fullmatch(after.text)):
             end = at
     asked = [message.text for message in said[:end] if isinstance(message, HumanMessage)]
     # A graph inside a graph: the point is what its outline is about.
-    return (asked[-1] if asked else "").removeprefix(tell), [message.text for message in said[end:]]
+    return _TELL.sub(r"\1", asked[-1] if asked else ""), [message.text for message in said[end:]]
 
 
 def _since_question(messages: Sequence[BaseMessage]) -> Sequence[BaseMessage]:

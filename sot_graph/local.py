@@ -16,13 +16,8 @@ if TYPE_CHECKING:
     from langchain_openai import ChatOpenAI
 
 MAGIC = b"GGUF"
-SMOLLM2_OPTIONS = {
-    "temperature": 0.2,
-    "top_p": 0.9,
-    "max_tokens": 128,
-    "extra_body": {"repeat_penalty": 1.1, "dry_multiplier": 0.8, "dry_penalty_last_n": 512},
-}
-"""Without them a point may repeat one sentence until its slot is full."""
+SMOLLM2_OPTIONS = {"temperature": 0.2, "top_p": 0.9, "max_tokens": 128}
+"""Penalties for repetition would make fewer of its texts keep to their title (tests/benchmarks/prompts.py)."""
 
 
 def local_chat_model(

@@ -28,8 +28,11 @@ PLAIN_FORM = ", as a numbered list"
 """For a model that cannot be given a schema."""
 AGAIN = "Name all the points again."
 LEAD = "Begin the answer with one or two sentences that lead into the subject."
-TELL = "Tell me more about {title}"
-LENGTH = ", by default in one or two sentences"
+TELL = "Tell me more about {title}."
+"""For an expander, whose length is its own."""
+TELL_BRIEFLY = "In one or two sentences, tell me more about {title}."
+TELL_BY_DEFAULT = "In one or two sentences by default, tell me more about {title}."
+"""Below a system message, which may ask for another length."""
 GO_ON = "Go on where you stopped, with the very next word."
 WRITTEN = "[The assistant had written:]"
 """Stands above what the assistant wrote before the user's first message."""
@@ -64,10 +67,15 @@ def lead_turns(shown: str) -> list[str]:
     return [PLAN, LEAD, *continuation(shown)]
 
 
-def point_turns(task: PointTask, *, length: str = LENGTH, opening: str = "", shown: str = "") -> list[str]:
+def point_turns(task: PointTask, tell: str = TELL_BRIEFLY, *, opening: str = "", shown: str = "") -> list[str]:
     """Ask for the text of one point, below the answer's opening, or for the rest of it."""
     said = GAP.join(filter(None, (opening, _titles(task["outline"]))))
-    return [said, f"{TELL.format(title=task['title'])}{length}.", *continuation(shown)]
+    return [said, tell.format(title=task["title"]), *continuation(shown)]
+
+
+def tell_of(system_prompt: SystemMessage | None, conversation: Sequence[BaseMessage]) -> str:
+    """The sentence that asks a model for a point."""
+    return TELL_BY_DEFAULT if _system(system_prompt, conversation) else TELL_BRIEFLY
 
 
 def continuation(shown: str) -> list[str]:
@@ -93,8 +101,7 @@ def messages_of(
         conversation: Ends with the question, or with the tool results that follow it: then the question is repeated.
         turns: What follows the question, of the assistant and of the user in turns. It is text, never a template.
     """
-    system = [message for message in (system_prompt, *conversation) if message and kind_of(message) is SystemMessage]
-    system = without_tool_calls(system)
+    system = _system(system_prompt, conversation)
     if system_prompt is None or system_prompt.text.strip():
         system.append(SystemMessage(LANGUAGE_BY_DEFAULT if system else LANGUAGE))
     said = joined(without_tool_calls([message for message in conversation if kind_of(message) is not SystemMessage]))
@@ -104,3 +111,9 @@ def messages_of(
         said += without_tool_calls([question.model_copy(update={"id": None})])  # an agent keeps one message of an id
     own = [HumanMessage(text) if number % 2 else AIMessage(text) for number, text in enumerate(turns)]
     return [sendable(message) for message in joined([*system, *said, *own])]
+
+
+def _system(system_prompt: SystemMessage | None, conversation: Sequence[BaseMessage]) -> list[BaseMessage]:
+    """The system messages that are not ours, without blank ones."""
+    messages = [message for message in (system_prompt, *conversation) if message and kind_of(message) is SystemMessage]
+    return without_tool_calls(messages)

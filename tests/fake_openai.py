@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 import socket
 import threading
 import time
@@ -22,7 +23,7 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from sot_graph.outline_reply import Outline
-from sot_graph.prompts import GO_ON, LENGTH, PLAIN_FORM, TELL
+from sot_graph.prompts import GO_ON, PLAIN_FORM
 
 TITLES = ["Regular sleep hours", "A dark room", "Less evening caffeine", "Daily exercise"]
 
@@ -276,9 +277,8 @@ def _text(message: dict[str, Any]) -> str:
 
 def title_told(prompt: str) -> str:
     """The title of the point that a call's last turn asks for; "" in any other."""
-    before, after = TELL.split("{title}")
-    title = prompt.removesuffix(".").removesuffix(LENGTH) if prompt.startswith(before) else before
-    return title.removeprefix(before).removesuffix(after)
+    told = re.fullmatch(r"(?:T|In one or two sentences(?: by default)?, t)ell me more about (.*)\.", prompt, re.DOTALL)
+    return told[1] if told else ""
 
 
 def _completion(reply: Reply) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from sot_graph.limits import TokenLimit
 from sot_graph.messages import GAP
 from sot_graph.models import Model
 from sot_graph.nodes.base import Node, Steps, before_answer
-from sot_graph.prompts import LENGTH, point_turns
+from sot_graph.prompts import TELL, point_turns, tell_of
 from sot_graph.redaction import describe
 from sot_graph.replies import end_of
 from sot_graph.run import OPENING, TextWriter, run_of
@@ -96,9 +96,10 @@ class Expand(Node):
         conversation = before_answer(read_state(config, "messages"), read_state(config, "answer_id"))
         opening = read_state(config, "opening") or ""
         expander = self.expander
+        tell = TELL if expander else tell_of(self.system_prompt, conversation)
 
         def prompt(shown: str) -> Any:
-            turns = point_turns(task, length="" if expander else LENGTH, opening=opening, shown=shown)
+            turns = point_turns(task, tell, opening=opening, shown=shown)
             messages = self.messages(conversation, turns)
             return expander.input(messages) if expander else messages
 

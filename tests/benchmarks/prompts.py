@@ -20,7 +20,7 @@ from langchain_openai import ChatOpenAI
 from sot_graph import local_chat_model
 from sot_graph.outline import clean_titles
 from sot_graph.outline_reply import Outline, bounded
-from sot_graph.prompts import GO_ON, TELL, bounds, lead_turns, messages_of, outline_turns, point_turns
+from sot_graph.prompts import GO_ON, bounds, lead_turns, messages_of, outline_turns, point_turns, tell_of
 from sot_graph.state import PointTask
 from tests.benchmarks.questions import COMMON_WORDS, OTHER_LANGUAGES, QUESTIONS
 
@@ -64,7 +64,8 @@ class Text(NamedTuple):
 def ours(question: str, titles: list[str], number: int, system: SystemMessage | None = None) -> list[BaseMessage]:
     """As the graph asks."""
     task = PointTask(index=number + 1, title=titles[number], outline=titles, context="", again=False)
-    return messages_of(system, [HumanMessage(question)], point_turns(task))
+    conversation = [HumanMessage(question)]
+    return messages_of(system, conversation, point_turns(task, tell_of(system, conversation)))
 
 
 def with_callers_system(question: str, titles: list[str], number: int) -> list[BaseMessage]:
@@ -323,5 +324,4 @@ if __name__ == "__main__":
     parser.add_argument("--stages", nargs="+", choices=list(STAGES), default=list(STAGES))
     parser.add_argument("--seeds", nargs="+", type=int, default=[1, 2, 3])
     given = parser.parse_args()
-    print(f"The user's last turn of a point: {TELL}...")
     asyncio.run(measure(given.stages, given.seeds))

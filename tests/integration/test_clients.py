@@ -7,7 +7,7 @@ import pytest
 from langgraph.types import RetryPolicy
 
 from sot_graph import ExpansionError, create_sot_graph
-from sot_graph.prompts import TELL
+from sot_graph.prompts import TELL_BRIEFLY
 from tests.clients import CLIENTS, Client, chat_stream
 from tests.script_server import HttpRequest, Part, Script, ScriptServer, response
 
@@ -52,7 +52,7 @@ async def answer(graph: Any, way: str, given: Any = None) -> dict[str, Any]:
 
 
 def asks_for_first(request: HttpRequest) -> bool:
-    return TELL.format(title="Light") in str(request.body)
+    return TELL_BRIEFLY.format(title="Light") in str(request.body)
 
 
 def first_point(client: Client, *replies: Sequence[Part]) -> Script:

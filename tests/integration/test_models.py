@@ -22,7 +22,7 @@ from pydantic import PrivateAttr, SecretStr
 
 from sot_graph import ExpansionError, SkeletonOfThoughtMiddleware, SotInput, astream_answer, create_sot_graph
 from sot_graph import stream_answer as stream_answer_sync
-from sot_graph.prompts import LENGTH
+from sot_graph.prompts import TELL_BRIEFLY
 from tests.agents import OUTLINED, lookup, playing
 from tests.agents import QUESTION as AGENT_QUESTION
 from tests.fake_openai import TITLES, FakeOpenAI, Reply, Request, Script, outline_json, usual
@@ -443,7 +443,9 @@ async def test_as_the_expander(server: FakeOpenAI, streamed: Any, runnable_kind:
     assert Counter((request.title, request.body["model"]) for request in requests) == {
         (title, model): 1 for title in TITLES for model in kind.models
     }
-    assert all(LENGTH in request.prompt for request in requests), "the prompt is not the one of a model"
+    assert all(TELL_BRIEFLY.partition("{")[0] in request.prompt for request in requests), (
+        "the prompt is not the one of a model"
+    )
     assert [request.body["model"] for request in server.of_stage("skeleton")] == ["outline"]
     assert result["messages"][-1].usage_metadata["output_tokens"] == OUTPUT_TOKENS
 

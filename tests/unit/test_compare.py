@@ -45,7 +45,7 @@ from sot_graph.evaluation.summary import (
     time_rows,
     verdict_rows,
 )
-from sot_graph.prompts import TELL
+from sot_graph.prompts import TELL_BRIEFLY
 
 QUICK = DemoChatModel(first_token=0, tokens_per_second=0)
 PACED = DemoChatModel._paced  # noqa: SLF001 - the way in for a fault
@@ -402,7 +402,7 @@ def test_cached_tokens_have_their_own_price() -> None:
 
 
 async def test_an_answer_with_missing_points_is_incomplete(monkeypatch: pytest.MonkeyPatch) -> None:
-    refuse(monkeypatch, *(TELL.format(title=title) for title in demo_titles(QUESTIONS[0])[1:3]))
+    refuse(monkeypatch, *(TELL_BRIEFLY.format(title=title) for title in demo_titles(QUESTIONS[0])[1:3]))
     found = await timed_answer(create_sot_graph(QUICK, on_error="keep"), QUESTIONS[0])
     assert found["error"] == f"2 of {found['points']} points could not be written: ValueError: wrong key\nat all"
     assert found["text"]
