@@ -15,7 +15,7 @@ from sot_graph import create_sot_graph
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-SCRIPTS = [path for path in sorted((ROOT / "examples").glob("*.py")) if not path.name.startswith("test_")]
+SCRIPTS = [path for path in sorted((ROOT / "examples").glob("*.py")) if not path.name.startswith(("test_", "fastapi_"))]
 PYTHON = re.compile(r"```python\n(.*?)```", re.DOTALL)
 
 
