@@ -2,7 +2,7 @@
 
 Without LANGSMITH_API_KEY nothing is sent, and the figures are those of this machine. With it, the questions become a
 dataset in LangSmith (or are found there), each way of answering an experiment on it, and the two are compared pairwise.
-`--judge openai:gpt-5.5` has a model say which answer is better (`pip install "sot-graph[eval]"`).
+`--judge openai:gpt-5.5` has a model say which answer is better (`pip install ".[eval]"` in the checkout).
 """
 
 import argparse

@@ -10,6 +10,6 @@ try:
 except ModuleNotFoundError as error:  # pragma: no cover - the tests have the extra
     if (error.name or "").partition(".")[0] not in EXTRA:
         raise
-    sys.exit(f"sot-graph needs the extra `cli` ({error}): pip install 'sot-graph[cli]'")
+    sys.exit(f"sot-graph needs the extra `cli` ({error}): pip install '.[cli]' in its checkout")
 
 __all__ = ["app", "main"]

@@ -160,7 +160,7 @@ def _create_judge(choice: ModelChoice) -> Judge | None:
     try:
         return Judge(chosen.setting if choice.base_url is None else chosen.label, _create_model(chosen.model))
     except ImportError as error:
-        fail(f"--judge needs the extra `eval` ({error}): pip install 'sot-graph[eval]'", USAGE_ERROR)
+        fail(f"--judge needs the extra `eval` ({error}): pip install '.[eval]' in sot_graph's checkout", USAGE_ERROR)
 
 
 def _open_results(folder: Path | None, settings: dict[str, Any]) -> tuple[Path | None, dict[str, Comparison]]:

@@ -47,7 +47,7 @@ class Verdict(TypedDict):
 
 
 class Judge:
-    """A model that judges answers, with openevals (`pip install "sot-graph[eval]"`)."""
+    """A model that judges answers, with openevals (the extra `eval`)."""
 
     def __init__(self, name: str, model: BaseChatModel) -> None:
         """Set up the judge.

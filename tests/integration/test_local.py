@@ -194,8 +194,9 @@ def test_the_command_line_answers_by_the_local_model() -> None:
         out, err = process.communicate(timeout=60)
     assert process.returncode == 0, err
     assert out.strip()
-    notice, closing = err.splitlines()
-    assert notice.startswith("SmolLM2-135M-Instruct answers")
+    model, notice, closing = err.splitlines()
+    assert model.startswith("Model: SmolLM2-135M-Instruct")
+    assert "plans badly" in notice
     assert closing.startswith("2 points · 2 calls")
 
 

@@ -541,7 +541,7 @@ def test_a_missing_extra_is_one_line(monkeypatch: pytest.MonkeyPatch, module: st
     with pytest.raises(SystemExit) as end:
         importlib.import_module("sot_graph.cli")
     assert str(end.value).startswith("sot-graph needs the extra `cli` (")
-    assert str(end.value).endswith("): pip install 'sot-graph[cli]'")
+    assert str(end.value).endswith("): pip install '.[cli]' in its checkout")
 
 
 @pytest.mark.parametrize(
