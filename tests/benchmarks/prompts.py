@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage
 from langchain_openai import ChatOpenAI
+from openai import LengthFinishReasonError
 
 from sot_graph import local_chat_model
 from sot_graph.outline import clean_titles
@@ -228,7 +229,10 @@ async def write_outlines(model: ChatOpenAI, *, may_decline: bool) -> dict[str, f
     )
 
     async def write(question: str) -> tuple[str, list[str]]:
-        reply = await bound.ainvoke(messages_of(None, [HumanMessage(question)], turns))
+        try:
+            reply = await bound.ainvoke(messages_of(None, [HumanMessage(question)], turns))
+        except LengthFinishReasonError:  # a title that never ends
+            return question, []
         parsed = reply["parsed"]
         return question, clean_titles(parsed.points) if isinstance(parsed, Outline) else []
 
