@@ -35,6 +35,8 @@ from sot_graph.tracing import LAST_MESSAGE, graph_metadata
 
 OUTLINE_TOKENS = 1_024
 """The most tokens of the outline's call; an outline has a few dozen."""
+OPENING_TOKENS = 256
+"""The most tokens of the opening's call; two sentences have some fifty, in some scripts several times as many."""
 
 
 def create_sot_graph(  # noqa: PLR0913 - one option each, keyword-only
@@ -77,9 +79,9 @@ def create_sot_graph(  # noqa: PLR0913 - one option each, keyword-only
             word on the language, it is the question's. "" for a model that takes no system message.
         min_points: With fewer points in the model's outline, the question is answered directly. Yours is written.
         max_points: No more points than this are written.
-        max_tokens: The most tokens of a point or the opening (of the outline: 1,024 at most), for a model that has no
-            limit of its own; None sets none. A call that fails because of it is made again without it. A direct answer
-            may be as long as the model makes it.
+        max_tokens: The most tokens of a point (of the outline: 1,024 at most, of the opening: 256), for a model that has
+            no limit of its own; None sets none. A call that fails because of it is made again without it. A direct
+            answer may be as long as the model makes it.
         headings: Whether each point's title stands above its text as a Markdown heading. For the default merge.
         lead: Whether the answer begins with an opening of one or two sentences, written while the outline is: the first
             words then arrive as soon as a plain answer's, for one more call. Not if the caller supplies the outline.
@@ -126,6 +128,7 @@ def create_sot_graph(  # noqa: PLR0913 - one option each, keyword-only
     check_options(locals())
     limit = None if max_tokens is None else TokenLimit(max_tokens)
     outline_limit = None if max_tokens is None else TokenLimit(min(max_tokens, OUTLINE_TOKENS))
+    opening_limit = None if max_tokens is None else TokenLimit(min(max_tokens, OPENING_TOKENS))
     prepared = prepare_model(model)
     writer = with_limit(prepared, limit)
     outliner = prepared if skeleton_model is None else prepare_model(skeleton_model, "skeleton_model")
@@ -152,9 +155,8 @@ def create_sot_graph(  # noqa: PLR0913 - one option each, keyword-only
     builder.add_node("skeleton", skeleton, cache_policy=outline_key, trace_policy=LAST_MESSAGE)
     if lead:
         opening_key = with_key(cache_policy, writer, given, system, max_tokens)
-        builder.add_node(
-            "lead", Lead(writer, retry, system, habits, limit), cache_policy=opening_key, trace_policy=LAST_MESSAGE
-        )
+        opener = Lead(with_limit(prepared, opening_limit), retry, system, habits, opening_limit)
+        builder.add_node("lead", opener, cache_policy=opening_key, trace_policy=LAST_MESSAGE)
         builder.add_edge(START, "lead")
     builder.add_node("expand", expand, cache_policy=point_key)
     builder.add_node("direct", Direct(prepared, retry, system, habits), trace_policy=LAST_MESSAGE)

@@ -59,7 +59,7 @@ async def test_each_client_sends_it_in_its_own_words(http_server: ScriptServer, 
 async def test_it_holds_for_outline_points_and_opening(server: FakeOpenAI, run: Run) -> None:
     await run(create_sot_graph(server.model(), route="always", lead=True), QUESTION)
     assert {*limits_of(server, "skeleton")} == {1024}
-    assert {*limits_of(server, "expand"), *limits_of(server, "direct")} == {4096}
+    assert {*limits_of(server, "expand"), *limits_of(server, "direct")} == {4096, 256}, "the opening, to this server, is a direct answer"
 
 
 async def test_a_direct_answer_may_be_long(server: FakeOpenAI, run: Run) -> None:
@@ -70,6 +70,12 @@ async def test_a_direct_answer_may_be_long(server: FakeOpenAI, run: Run) -> None
 async def test_the_outline_has_no_more_than_the_limit(server: FakeOpenAI, run: Run) -> None:
     await run(create_sot_graph(server.model(), max_tokens=500), QUESTION)
     assert {*limits_of(server, "skeleton"), *limits_of(server, "expand")} == {500}
+
+
+async def test_nor_has_the_opening(server: FakeOpenAI, run: Run) -> None:
+    for model, most, expected in ((server.model(), 77, 77), (server.model(max_tokens=500), 4096, 500)):
+        await run(create_sot_graph(model, lead=True, max_tokens=most), QUESTION)
+        assert limits_of(server, "direct")[-1] == expected
 
 
 async def test_none_sets_none(server: FakeOpenAI, run: Run) -> None:
