@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import threading
 import time
 from collections.abc import AsyncGenerator, Callable, Collection, Generator, Iterator, Mapping, Sequence
 from contextlib import aclosing, closing, contextmanager
@@ -20,7 +21,7 @@ from sot_graph.models import callbacks_of, chat_model_of, client_retries, is_mod
 from sot_graph.redaction import describe
 from sot_graph.replies import ModelReply, ValueReply
 from sot_graph.retry import has_no_reply, pause_before_retry
-from sot_graph.run import RUN, TextWriter, run_of
+from sot_graph.run import RUN, TextWriter, release, run_of
 from sot_graph.tracing import call_config
 from sot_graph.usage import Attempt, RequestCounter, attempt_record
 
@@ -40,6 +41,7 @@ class Call:
     secrets: Collection[str] = ()
     reader: type[ValueReply] = ModelReply
     writer: TextWriter | None = None  # receives the text; a call without one is not streamed
+    is_streamed: bool = False  # also if nobody receives the text's chunks
     index: int | None = None  # the point's
     title: str | None = None
     options: Mapping[str, Any] = field(default_factory=dict)  # for the Runnable's `stream`
@@ -51,6 +53,8 @@ class Call:
     ready: float = field(default=0.0, init=False)  # when the pause before it is over
     _next_pause: float | None = field(default=0.0, init=False)  # None if there is no other attempt
     _reply: Any = field(default=None, init=False)
+    _last: "_Attempt | None" = field(default=None, init=False)  # the last one that was made
+    _held: list[threading.Semaphore] = field(default_factory=list, init=False)
 
     def run(self) -> Any:
         """Call the model and wait for the reply.
@@ -60,7 +64,7 @@ class Call:
         """
         for pause in self._pauses():
             time.sleep(pause)
-            with run_of(self.config).slot(taken=self.takes_slot), self._attempt() as attempt:
+            with run_of(self.config).slot(taken=self.takes_slot) as self._held, self._attempt() as attempt:
                 if not attempt.is_streamed:
                     attempt.add(self.runnable.invoke(attempt.input, attempt.config))
                     continue
@@ -89,6 +93,13 @@ class Call:
                                 break
         return self._reply
 
+    def leave(self) -> list[Attempt]:
+        """Leave the call, which goes on in a thread without a slot; returns its attempts, the open one as it is."""
+        attempts, last = [*self.attempts], self._last
+        release(self._held)
+        is_open = last is not None and last.number > len(attempts)
+        return [*attempts, last.record(last.reader.partial())] if last and is_open else attempts
+
     def _pauses(self) -> Iterator[float]:
         """The pause before each attempt, until one succeeds."""
         while (pause := self._next_pause) is not None:
@@ -101,7 +112,7 @@ class Call:
     def _attempt(self) -> Iterator["_Attempt"]:
         """Make one attempt; its error is raised only if there is no retry."""
         _raise_if_stopped()
-        attempt = _Attempt(self)
+        self._last = attempt = _Attempt(self)
         try:
             with _engine.context_config(attempt.config):
                 yield attempt
@@ -150,6 +161,7 @@ class _Attempt:
 
     def __init__(self, call: Call) -> None:
         self._call, self._sent, self._first_token = call, time.time(), cast("float | None", None)
+        self.number = call.number
         # A chat model sends one request and counts its tokens itself: a callback handler would cost CPU for each chunk.
         model = chat_model_of(call.runnable)
         self.counter = None if model else RequestCounter()
@@ -159,14 +171,15 @@ class _Attempt:
         self.config = self._config()
         self.reader = call.reader()
         wants_tokens = run_of(call.config).wants_tokens(call.config, *callbacks_of(call.runnable))
-        self.is_streamed = call.writer is not None and (wants_tokens or getattr(model, "streaming", False) is True)
+        wants_tokens = wants_tokens or call.is_streamed or getattr(model, "streaming", False) is True
+        self.is_streamed = call.writer is not None and wants_tokens
         self.limits = limits.limits_in(call.runnable)
         self.added = [*self.limits, *(limits.counts_in(call.runnable) if self.is_streamed else ())]
 
     def add(self, chunk: Any) -> bool:
         """Add a chunk, or the whole reply; returns whether no more is read."""
         self.write(self.reader.add(chunk))
-        if self._call.writer and self._call.writer.is_runaway:
+        if self._call.writer and self._call.writer.is_full:
             self.reader.is_full = True
         return self.reader.is_full
 

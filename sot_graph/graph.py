@@ -85,6 +85,7 @@ def create_sot_graph(  # noqa: PLR0913 - one option each, keyword-only
         headings: Whether each point's title stands above its text as a Markdown heading. For the default merge.
         lead: Whether the answer begins with an opening of one or two sentences, written while the outline is: the first
             words then arrive as soon as a plain answer's, for one more call. Not if the caller supplies the outline.
+            Once the outline is there, the points wait for the end of its sentence, and half a second at most.
         merge: The written points in (a list of `Point`), the answer out, as text or as a message. None joins the texts
             with a blank line between them.
         on_error: What happens when a point fails after its retries: `"raise"` an `ExpansionError` once the others are

@@ -4,7 +4,8 @@ import asyncio
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager
+from concurrent.futures import Future
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from typing import TYPE_CHECKING, cast
 from uuid import uuid4
 
@@ -12,6 +13,7 @@ from langchain_core.callbacks import AsyncCallbackHandler, BaseCallbackHandler
 from langchain_core.messages import AIMessageChunk
 from langchain_core.runnables import RunnableConfig
 from langchain_core.tracers import BaseTracer
+from langgraph.errors import GraphDrained
 from langgraph.graph.message import push_message
 
 from sot_graph import _engine
@@ -46,6 +48,7 @@ class Run:
         self.answer = AnswerStream(self, first)
         self.message_id = f"sot-{uuid4()}"
         self.is_restored = False
+        self.outlined: Future[None] = Future()  # done once there is an outline: then the points wait for the opening
         self.errors: dict[int, Exception] = {}  # of the points that this run has failed to write
         # In milliseconds, as in the records of calls: rounded down, a call would seem older than its run.
         self.began = round(time.time(), 3)
@@ -55,13 +58,22 @@ class Run:
         own = [(threading.Semaphore(limit), asyncio.Semaphore(limit))] if limit else []
         self._slots: list[tuple[threading.Semaphore, asyncio.Semaphore]] = [*own, *(outer._slots if outer else ())]  # noqa: SLF001 - of the same class
 
+    def note_outline(self) -> None:
+        """There is an outline: the points wait for nothing but the opening."""
+        if not self.outlined.done():
+            self.outlined.set_result(None)
+
     @contextmanager
-    def slot(self, *, taken: bool = True) -> Iterator[None]:
-        """Wait until the concurrency limit allows one more call, unless the call takes no slot."""
-        with ExitStack() as stack:
+    def slot(self, *, taken: bool = True) -> Iterator[list[threading.Semaphore]]:
+        """Wait until the concurrency limit allows one more call, unless the call takes no slot; see `release`."""
+        held: list[threading.Semaphore] = []
+        try:
             for threads, _tasks in self._slots if taken else ():
-                stack.enter_context(threads)
-            yield
+                threads.acquire()
+                held.append(threads)
+            yield held
+        finally:
+            release(held)
 
     @asynccontextmanager
     async def aslot(self, *, taken: bool = True) -> AsyncIterator[None]:
@@ -78,6 +90,13 @@ class Run:
     def wants_tokens(self, config: RunnableConfig, *handlers: BaseCallbackHandler) -> bool:
         """Whether anybody receives tokens while a model writes them: a subscriber, or a callback for tokens."""
         return self.is_streamed(config) or any(map(_receives_tokens, [*_engine.handlers_of(config), *handlers]))
+
+
+def release(held: list[threading.Semaphore]) -> None:
+    """Release a slot, once, whichever thread comes first: the call's own, or one that leaves the call."""
+    with suppress(IndexError):
+        while True:
+            held.pop().release()
 
 
 def run_of(config: RunnableConfig) -> Run:
@@ -100,7 +119,7 @@ class AnswerStream:
 
     def __init__(self, run: Run, first: int) -> None:
         self._run, self._next = run, first
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._texts: dict[int, str] = {}  # as far as they are known
         self._ended: set[int] = set()
         self._shown = 0  # characters of the next text that are streamed
@@ -126,6 +145,13 @@ class AnswerStream:
         with self._lock:
             length = max(kept, self._shown if index == self._next else 0)
             self._texts[index] = text = self._texts.get(index, "")[:length]
+            return text
+
+    def leave(self, index: int, config: RunnableConfig) -> str:
+        """End a text as it is streamed; returns it. What a thread puts there later is not streamed."""
+        with self._lock:
+            text = self.drop(index)
+            self.put(index, text, config, ends=True)
             return text
 
     def finish(self, answer: str, config: RunnableConfig) -> None:
@@ -162,6 +188,7 @@ class TextWriter:
         is_answer: bool = True,  # whether it is streamed; false if a merge of the caller's makes the answer
         events: bool = False,  # whether the model's chunks are sent as `TokenEvent`s
         ends_loops: bool = True,  # whether a text that repeats itself without end is cut off; see `Runaway`
+        bound: Callable[[str], int | None] | None = None,  # finds where the text so far ends, if it does
     ) -> None:
         run = run_of(config)
         self._index, self._config, self._echo, self._heading = index, config, echo, heading
@@ -169,6 +196,7 @@ class TextWriter:
         self._events = events and run.events
         self._habits = habits
         self._ends_loops, self._runaway = ends_loops, Runaway()
+        self._bound, self._is_bounded, self._is_left = bound, False, False
         self._attempt = 0
         self._reply, self._thoughts, self._hold = ReplyText(), ThoughtFilter(), Hold(self._habits)
         self._held: list[str] = []  # chunks that may be thoughts
@@ -184,15 +212,22 @@ class TextWriter:
         """Whether the reply has repeated itself without end: what follows is not read."""
         return self._runaway.is_found
 
+    @property
+    def is_full(self) -> bool:
+        """Whether nothing that follows is read."""
+        return self.is_runaway or self._is_bounded
+
     def start(self) -> None:
         """Start an attempt; its text continues what subscribers have received."""
+        self._raise_if_left()
         self.drop()
         self._attempt += 1
         self._thoughts, self._hold = ThoughtFilter(), Hold(self._habits)
 
     def write(self, chunk: str) -> None:
         """Add a chunk of the model's reply."""
-        if self.is_runaway:
+        self._raise_if_left()
+        if self.is_full:
             return
         self._receive(self._thoughts.feed(chunk))
         if self._thoughts.is_known or not self._hold.goes_on():
@@ -200,12 +235,12 @@ class TextWriter:
 
     def finish(self) -> str:
         """End the reply; returns the whole text."""
-        if not self.is_runaway:
+        if not self.is_full:
             self._receive(self._thoughts.finish())
         self._release()
         if new := self._reply.finish():
             self._put_in_chunks(new)
-        if self.text:
+        if self.text and not self._is_bounded:  # else the reply is not whole
             self._habits.learn(closes_unopened=self._thoughts.closes_unopened)
         return self.text
 
@@ -220,6 +255,17 @@ class TextWriter:
     def end(self) -> None:
         """End the text: the next one is streamed."""
         self._put(self.text, ends=True)
+
+    def leave(self) -> str:
+        """End the text as it is while its call goes on in a thread, which ends at its next chunk; returns the text."""
+        self._is_left = True
+        text = self.text
+        return self._answer.leave(self._index, self._config) if self._answer else text
+
+    def _raise_if_left(self) -> None:
+        if self._is_left:
+            msg = "nobody waits for this text any more"
+            raise GraphDrained(msg)
 
     def _receive(self, text: str) -> None:
         if self._thoughts.has_dropped:
@@ -239,9 +285,10 @@ class TextWriter:
             new = self._reply.feed(text)
             if surplus:
                 self._cut(surplus)
-                break
-            if new:
+            elif new:
                 self._put_in_chunks(new)
+            if self.is_full:
+                break
         self._held.clear()
 
     def _cut(self, surplus: int) -> None:
@@ -255,6 +302,9 @@ class TextWriter:
 
     def _put_in_chunks(self, new: str) -> None:
         """Stream new text as the chunks that it arrived in, if all of it was held back to look for an echo."""
+        end = self._bound(self.text) if self._bound else None
+        if end is not None:
+            self._reply, self._is_bounded, new = ReplyText(self.text[:end].rstrip()), True, ""
         chunks = self._front[:-1] if new == "".join(self._front).rstrip() else []
         self._front.clear()
         before = len(self.text) - len(new)

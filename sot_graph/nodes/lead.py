@@ -1,20 +1,132 @@
 """The opening of the answer, written from the question alone while the outline is being written.
 
-With it the first words arrive as soon as those of a plain answer.
+With it the first words arrive as soon as those of a plain answer. It is short, and the points do not wait for it for
+long: see `Sentences` and `BoundedCall`.
 """
 
+import asyncio
 import logging
+import re
+from collections.abc import Callable, Generator
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from contextvars import copy_context
+from threading import Thread
+from typing import Any
 
 from langchain_core.runnables import RunnableConfig
 from langgraph.errors import GraphBubbleUp
 
+from sot_graph._engine import PendingWrites
+from sot_graph.calls import Call
 from sot_graph.nodes.base import Node, Steps, read_turn
 from sot_graph.prompts import lead_turns
 from sot_graph.redaction import describe
-from sot_graph.run import OPENING, TextWriter
+from sot_graph.run import OPENING, Run, TextWriter, run_of
 from sot_graph.state import SotState
 
 logger = logging.getLogger(__name__)
+
+GRACE = 0.5
+"""Seconds that the opening has once the outline is there."""
+MOST, LONGEST = 2, 1_000
+"""Sentences of an opening, and characters if no sentence ends."""
+SHORTEST = 20
+"""Characters of a sentence: less is a greeting, a title or an abbreviation."""
+_SENTENCE_END = re.compile(
+    r"""
+    (?: (?<!\b[A-Z]) (?<!\b[A-Z][a-z]) (?<!\b[A-Z][a-z]{2}) (?P<stop> [.!?…]++ ["'”’»)\]*_]*+ ) (?=\s)
+      | (?P<full> [。！？｡।॥؟۔։။።]++ ["'”’」』）)\]*_]*+ )
+      | (?=\s*\n) )
+    \s*+ (?P<next> \S )
+    """,  # noqa: RUF001 - as models write
+    re.VERBOSE,
+)
+"""The end of a sentence or of a line, once there is more: a model that stops there ends its reply itself."""
+_LISTED = re.compile(r"[-*+•#>|\d]")
+
+
+class Sentences:
+    """Finds where an opening ends: after two sentences, before a list, or after the next sentence once that is due."""
+
+    def __init__(self, is_due: Callable[[], bool]) -> None:
+        self._is_due, self._found = is_due, 0
+
+    def __call__(self, text: str) -> int | None:
+        """Where the text so far ends; None if it goes on."""
+        (ends, is_listed), before = _ends(text), self._found
+        self._found = len(ends)
+        if is_listed or len(ends) >= MOST or (len(ends) > before and self._is_due()):
+            return ends[:MOST][-1]
+        return LONGEST if len(text) > LONGEST else None
+
+
+def _ends(text: str) -> tuple[list[int], bool]:
+    """Where the sentences end, and whether a list follows the last one."""
+    ends: list[int] = []
+    for found in _SENTENCE_END.finditer(text):
+        end = max(found.start(), found.end("stop"), found.end("full"))
+        if end and "\n" in found[0] and _LISTED.match(found["next"]):
+            return [*ends, end], True
+        is_long = found["full"] or end - max(ends, default=0) >= SHORTEST
+        if is_long and not found["next"].islower():
+            ends.append(end)
+    return ends, False
+
+
+class BoundedCall:
+    """The opening's call. It is left half a second after the outline is there, also if the model sends nothing."""
+
+    def __init__(self, call: Call, writer: TextWriter, run: Run) -> None:
+        self._call, self._writer, self._run = call, writer, run
+        self.text, self.attempts = "", call.attempts
+
+    def run(self) -> None:
+        """Wait in a thread; a call that is left goes on in another one, and ends there at its next chunk."""
+        done: Future[None] = Future()
+        thread = Thread(target=copy_context().run, args=(_settle, done, self._call), name="sot-opening", daemon=True)
+        thread.start()
+        wait([done, self._run.outlined], return_when=FIRST_COMPLETED)
+        if wait([done], GRACE).done:
+            self._end(done.result)
+        else:
+            self._leave()
+
+    async def arun(self) -> None:
+        """Wait in a task; a call that is left is cancelled."""
+        task = asyncio.create_task(self._call.arun())
+        task.add_done_callback(lambda task: task.cancelled() or task.exception())  # asyncio reports what nobody reads
+        try:
+            await asyncio.wait([task, asyncio.wrap_future(self._run.outlined)], return_when=FIRST_COMPLETED)
+            if (await asyncio.wait([task], timeout=GRACE))[0]:
+                self._end(task.result)
+            else:
+                self._leave()
+        finally:
+            if task.cancel():
+                await asyncio.wait([task], timeout=GRACE)
+
+    def _end(self, result: Callable[[], Any]) -> None:
+        try:
+            result()
+        except GraphBubbleUp:
+            raise
+        except Exception as error:  # noqa: BLE001 - an answer without an opening is an answer
+            logger.warning("The opening failed: %s", describe(error, self._call.secrets))
+            self._writer.drop()
+        self._writer.end()
+        self.text = self._writer.text
+
+    def _leave(self) -> None:
+        self.text, self.attempts = self._writer.leave(), self._call.leave()
+
+
+def _settle(done: Future[None], call: Call) -> None:
+    try:
+        call.run()
+    except BaseException as error:  # noqa: BLE001 - the waiting thread raises it
+        done.set_exception(error)
+    else:
+        done.set_result(None)
 
 
 class Lead(Node):
@@ -22,24 +134,25 @@ class Lead(Node):
 
     def steps(self, state: SotState, config: RunnableConfig) -> Steps:
         """Write the opening; if it fails, the answer has what subscribers have received of it."""
-        writer = TextWriter(OPENING, config, self.habits)
+        run = run_of(config)
+        writer = TextWriter(OPENING, config, self.habits, bound=Sentences(run.outlined.done))
         if state.get("outline"):
             writer.end()
             return {"opening": "", "opening_attempts": []}
+        yield from _note_outline(run, config)
         conversation = read_turn(state).conversation
-        call = self.call(
-            "lead",
-            "opening",
-            config,
-            lambda shown: self.messages(conversation, lead_turns(shown)),
-            writer=writer,
-        )
-        try:
-            yield call
-        except GraphBubbleUp:
-            raise
-        except Exception as error:  # noqa: BLE001 - an answer without an opening is an answer
-            logger.warning("The opening failed: %s", describe(error, call.secrets))
-            writer.drop()
-        writer.end()
-        return {"opening": writer.text, "opening_attempts": call.attempts}
+
+        def prompt(shown: str) -> Any:
+            return self.messages(conversation, lead_turns(shown))
+
+        # It is streamed also if nobody reads: so it can end early, and what there is of it is kept.
+        call = self.call("lead", "opening", config, prompt, writer=writer, is_streamed=True)
+        bounded = BoundedCall(call, writer, run)
+        yield bounded
+        return {"opening": bounded.text, "opening_attempts": bounded.attempts}
+
+
+def _note_outline(run: Run, config: RunnableConfig) -> Generator[PendingWrites, list[Any], None]:
+    """In a resumed run, the run before may have written the outline: its node does not run again."""
+    if not run.is_fresh and any((yield PendingWrites("outline", config))):
+        run.note_outline()

@@ -91,6 +91,8 @@ class Skeleton(Node):
             logger.warning("The model returned no outline that follows the remark; the outline before it stays.")
             outline = revision["titles"]
         emit(OutlineEvent(type="outline", titles=outline))
+        if outline:
+            run_of(config).note_outline()
         if revision:
             return {"outline": outline, "attempts": attempts}
         # Nothing of the thread's last answer is left.

@@ -112,20 +112,16 @@ async def test_a_text_that_is_not_streamed(server: FakeOpenAI, run: Run, options
     assert len(server.requests) == 5
 
 
-async def test_a_direct_answer_and_an_opening(server: FakeOpenAI, run: Run, read: Read) -> None:
+async def test_a_direct_answer(server: FakeOpenAI, run: Run, read: Read) -> None:
     server.script = looping("")
     direct = create_sot_graph(server.model(), route=lambda _: False)
     shown, result, _events = await read(direct)
     assert shown == result["answer"]
     assert result["answer"].startswith(CUT)
     assert result["answer"].count("Noise") < MOST
-    shown, result, _events = await read(create_sot_graph(server.model(), lead=True))
-    assert shown == result["answer"]
-    assert 0 < result["answer"].count("Noise") < MOST
     await until_idle(server)
     server.script = looping("", text=FRONT + PIECE * 100, per_token=0)
     assert (await run(direct, QUESTION))["answer"] == CUT
-    assert (await run(create_sot_graph(server.model(), lead=True), QUESTION))["answer"].startswith(f"{CUT}\n\nAbout")
 
 
 async def test_thoughts_and_an_echo_before_the_loop(server: FakeOpenAI, run: Run) -> None:

@@ -74,10 +74,16 @@ def collect(request: pytest.FixtureRequest) -> Any:
 # --- nobody reads --------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("options", [{}, {"lead": True}, {"headings": True}, {"route": lambda _: False}])
+@pytest.mark.parametrize("options", [{}, {"headings": True}, {"route": lambda _: False}])
 async def test_an_invoked_run_does_not_stream(server: FakeOpenAI, run: Run, options: dict[str, Any]) -> None:
     await run(create_sot_graph(server.model(), **options), QUESTION)
     assert_unstreamed(server)
+
+
+async def test_only_the_opening_streams_so_that_it_can_end_early(server: FakeOpenAI, run: Run) -> None:
+    await run(create_sot_graph(server.model(), lead=True), QUESTION)
+    streamed = [request.stage for request in server.requests if request.body.get("stream")]
+    assert streamed == ["direct"], "to this server, the opening is a direct answer"
 
 
 async def test_a_batch_does_not_stream(server: FakeOpenAI) -> None:
