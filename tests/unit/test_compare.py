@@ -45,7 +45,7 @@ from sot_graph.evaluation.summary import (
     time_rows,
     verdict_rows,
 )
-from sot_graph.prompts import TELL_BRIEFLY
+from sot_graph.prompts import LEAD, TELL_BRIEFLY
 
 QUICK = DemoChatModel(first_token=0, tokens_per_second=0)
 PACED = DemoChatModel._paced  # noqa: SLF001 - the way in for a fault
@@ -240,6 +240,35 @@ def test_answers_with_a_lead_can_be_compared(tmp_path: Path) -> None:
     (found,) = read_results(tmp_path / "results.jsonl").values()
     assert (found["sot"]["calls"], found["settings"]["lead"]) == (found["sot"]["points"] + 2, True)
     assert "lead True" in done.stdout
+
+
+class Talkative(DemoChatModel):
+    """Its opening never ends."""
+
+    def _paced(self, messages: Any, *args: Any) -> Any:
+        if not messages[-1].text.startswith(LEAD):
+            return PACED(self, messages, *args)
+        words = "This is a sentence of the opening. " * 1_000
+        chunks = (AIMessageChunk(content=f"{word} ") for word in words.split())
+        return ((1 / self.tokens_per_second, ChatGenerationChunk(message=chunk)) for chunk in chunks)
+
+
+@pytest.mark.parametrize("kind", [DemoChatModel, Talkative])
+def test_points_do_not_wait_for_a_long_opening(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: type[DemoChatModel]
+) -> None:
+    speed_ups, texts = [], []
+    for options in ([], ["--lead"]):
+        monkeypatch.setattr(model, "DemoChatModel", lambda: kind(first_token=0.2, tokens_per_second=150))
+        folder = tmp_path / str(len(options))
+        assert run(QUESTIONS[0], *options, "--output", folder).exit_code == 0
+        (found,) = read_results(folder / "results.jsonl").values()
+        speed_ups.append(found["plain"]["seconds"] / found["sot"]["seconds"])
+        texts.append(found["sot"]["text"])
+    assert speed_ups[1] > 0.7 * speed_ups[0]
+    opening = texts[1].removesuffix(texts[0])
+    assert 0 < opening.count(".") <= 2
+    assert len(opening) < 200
 
 
 def test_existing_results_are_not_computed_again(file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
