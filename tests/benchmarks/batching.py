@@ -13,6 +13,7 @@ import os
 import statistics
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from itertools import count
 from typing import Any
 
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage
@@ -22,15 +23,17 @@ from sot_graph import local_chat_model
 
 POINTS, LENGTH = 12, 32
 CONTEXT = 3_072
+NUMBERS = count(100)
+"""Of the conversations, so that each is new."""
 TITLES = [f"A point on bees, number {number}" for number in range(1, POINTS + 1)]
 SENTENCE = "The bees of hive {} fly to the flowers in the morning. "
-TOKENS_OF_SENTENCE = 13
+TOKENS_OF_SENTENCE = 16
 
 
 def conversation(tokens: int, name: str) -> list[BaseMessage]:
     """A conversation of about so many tokens; another name makes another one, which no slot has computed."""
-    count = max(1, tokens // TOKENS_OF_SENTENCE)
-    text = "".join(SENTENCE.format(f"{name}{number % 10}") for number in range(count))
+    sentences = max(1, tokens // TOKENS_OF_SENTENCE)
+    text = "".join(SENTENCE.format(f"{name}{number % 10}") for number in range(sentences))
     return [HumanMessage(f"{text}What do bees do?"), AIMessage("; ".join(TITLES))]
 
 
@@ -38,11 +41,10 @@ class Ways:
     """The ways to write an answer, each with a conversation that is new."""
 
     def __init__(self, model: ChatOpenAI, tokens: int = 100) -> None:
-        self.model, self.tokens, self.number = model, tokens, 0
+        self.model, self.tokens = model, tokens
 
     def _shared(self) -> list[BaseMessage]:
-        self.number += 1
-        return conversation(self.tokens, f"{time.monotonic_ns()}-{self.number}-")
+        return conversation(self.tokens, f"{next(NUMBERS)}")
 
     async def _call(self, messages: list[BaseMessage], title: str, length: int) -> int:
         reply = await self.model.bind(max_tokens=length).ainvoke([*messages, HumanMessage(f"Tell me about {title}.")])

@@ -1,6 +1,7 @@
 """The graph on a real LangGraph server: `langgraph dev`, with the example's own files, and `RemoteGraph` before it."""
 
 import asyncio
+import json
 import os
 import runpy
 import shutil
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+import httpx
 import pytest
 from langchain_core.runnables import RunnableConfig
 from langgraph.graph import START, MessagesState, StateGraph
@@ -260,3 +262,42 @@ def test_the_examples_graph_needs_no_key(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr("sot_graph.DemoChatModel", partial(DemoChatModel, first_token=0, tokens_per_second=0))
     graph = runpy.run_path(str(EXAMPLE / "graph.py"))["graph"]
     assert graph.invoke(QUESTION)["answer"]
+
+
+# --- the server's own endpoints ----------------------------------------------------------------------
+
+
+def posted(url: str, method: str, params: dict[str, Any]) -> Any:
+    """The result of a JSON-RPC call."""
+    body = {"jsonrpc": "2.0", "id": 1, "method": method, "params": params}
+    accept = {"Accept": "application/json, text/event-stream"}
+    reply = httpx.post(url, json=body, headers=accept, timeout=60).raise_for_status().json()
+    assert "error" not in reply, reply
+    return reply["result"]
+
+
+def test_the_graph_is_a_tool_of_an_mcp_client(url: str, host: Host) -> None:
+    host.fresh().script = usual
+    start = {"protocolVersion": "2025-03-26", "capabilities": {}, "clientInfo": {"name": "test", "version": "1"}}
+    assert posted(f"{url}/mcp", "initialize", start)["capabilities"]["tools"] is not None
+    tools = {tool["name"]: tool for tool in posted(f"{url}/mcp", "tools/list", {})["tools"]}
+    assert "question" in tools[NAME]["inputSchema"]["properties"]
+    result = posted(f"{url}/mcp", "tools/call", {"name": NAME, "arguments": QUESTION})
+    assert not result["isError"]
+    assert json.loads(result["content"][0]["text"])["answer"] == ANSWER
+
+
+def test_the_graph_is_an_agent_of_an_a2a_client(url: str, host: Host) -> None:
+    host.fresh().script = usual
+    with get_sync_client(url=url) as client:
+        (assistant,) = client.assistants.search(graph_id=NAME)
+    agent = f"{url}/a2a/{assistant['assistant_id']}"
+    assert httpx.get(f"{agent}/.well-known/agent-card.json", timeout=60).raise_for_status().json()["name"]
+    message = {
+        "role": "user",
+        "messageId": "1",
+        "kind": "message",
+        "parts": [{"kind": "text", "text": QUESTION["question"]}],
+    }
+    task = posted(agent, "message/send", {"message": message})
+    assert ANSWER in [part.get("text") for artifact in task["artifacts"] for part in artifact["parts"]]

@@ -59,7 +59,9 @@ async def test_each_client_sends_it_in_its_own_words(http_server: ScriptServer, 
 async def test_it_holds_for_outline_points_and_opening(server: FakeOpenAI, run: Run) -> None:
     await run(create_sot_graph(server.model(), route="always", lead=True), QUESTION)
     assert {*limits_of(server, "skeleton")} == {1024}
-    assert {*limits_of(server, "expand"), *limits_of(server, "direct")} == {4096, 256}, "the opening, to this server, is a direct answer"
+    assert {*limits_of(server, "expand"), *limits_of(server, "direct")} == {4096, 256}, (
+        "the opening, to this server, is a direct answer"
+    )
 
 
 async def test_a_direct_answer_may_be_long(server: FakeOpenAI, run: Run) -> None:
