@@ -79,8 +79,8 @@ def create_sot_graph(  # noqa: PLR0913 - one option each, keyword-only
             word on the language, it is the question's. "" for a model that takes no system message.
         min_points: With fewer points in the model's outline, the question is answered directly. Yours is written.
         max_points: No more points than this are written.
-        max_tokens: The most tokens of a point (of the outline: 1,024 at most, of the opening: 256), for a model that has
-            no limit of its own; None sets none. A call that fails because of it is made again without it. A direct
+        max_tokens: The most tokens of a point (of the outline: 1,024 at most, of the opening: 256), for a model without
+            a limit of its own; None sets none. A call that fails because of it is made again without it. A direct
             answer may be as long as the model makes it.
         headings: Whether each point's title stands above its text as a Markdown heading. For the default merge.
         lead: Whether the answer begins with an opening of one or two sentences, written while the outline is: the first
