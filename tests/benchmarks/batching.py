@@ -40,7 +40,7 @@ def conversation(tokens: int, name: str) -> list[BaseMessage]:
 class Ways:
     """The ways to write an answer, each with a conversation that is new."""
 
-    def __init__(self, model: ChatOpenAI, tokens: int = 100) -> None:
+    def __init__(self, model: ChatOpenAI, tokens: int = 400) -> None:
         self.model, self.tokens = model, tokens
 
     def _shared(self) -> list[BaseMessage]:
@@ -96,7 +96,7 @@ async def batching(slots: int, runs: int) -> None:
 async def sharing(slots: int, runs: int) -> None:
     """Print rows: what it takes to read a conversation, and to write the points, with shared slots and without."""
     local, plain = models(slots)
-    for tokens in (100, 700, 1_800):
+    for tokens in (100, 400, 700, 1_800):
         found: dict[str, list[tuple[float, float, int]]] = {"yes": [], "no": []}
         for _ in range(runs):
             for shared, model in (("yes", local), ("no", plain)):
