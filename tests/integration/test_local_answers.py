@@ -35,14 +35,14 @@ def test_the_questions_are_eighty_different_ones() -> None:
 
 @pytest.mark.parametrize("is_async", [False, True], ids=["sync", "async"])
 async def test_each_of_eighty_questions_is_answered(local: ChatOpenAI, *, is_async: bool) -> None:
-    short, outliner = (local.model_copy(update={"max_tokens": tokens}) for tokens in (8, 32))
-    graph = create_sot_graph(short, skeleton_model=outliner, max_points=3, on_error="keep")
+    short, outliner = (local.model_copy(update={"max_tokens": tokens}) for tokens in (8, 24))
+    graph = create_sot_graph(short, skeleton_model=outliner, max_points=2, on_error="keep")
     given: list[Any] = [{"question": question} for question in QUESTIONS[is_async::2]]
     results = await graph.abatch(given) if is_async else graph.batch(given)
     for result in results:
         assert result["answer"].strip()
         assert result["answer"] == result["messages"][-1].text
-        assert len(result["points"]) <= 3
+        assert len(result["points"]) <= 2
         assert all(point["text"].strip() or point["error"] for point in result["points"])
     points = [point for result in results for point in result["points"]]
     # At times all that it writes is the title.
@@ -94,10 +94,12 @@ graph = create_sot_graph(
 )
 thread = {"configurable": {"thread_id": "1"}}
 given = {"question": "How do bees find their way home?", "outline": %r}
+count = 0
 for mode, event in graph.stream(given, thread, stream_mode=["custom", "updates"], durability="sync"):
     if mode == "custom" and event["type"] == "point":
+        count += 1
         print(event["index"], flush=True)
-        if event["index"] == 2:
+        if count == 2:
             import time
             time.sleep(1)  # the write is stored by another thread
             os.kill(os.getpid(), signal.SIGKILL)
@@ -109,7 +111,7 @@ def test_a_killed_process_is_resumed_and_nothing_is_written_twice(local: ChatOpe
     killed = subprocess.run(
         [sys.executable, "-c", PROGRAM % OUTLINE, str(path)], capture_output=True, text=True, timeout=120, check=False
     )
-    assert killed.stdout.split() == ["1", "2"], killed.stderr
+    assert len(killed.stdout.split()) == 2, killed.stderr
     with sqlite3.connect(path, check_same_thread=False) as connection:
         graph = create_sot_graph(local, checkpointer=SqliteSaver(connection))
         result = graph.invoke(None, THREAD)

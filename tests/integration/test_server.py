@@ -1,7 +1,6 @@
 """The graph on a real LangGraph server: `langgraph dev`, with the example's own files, and `RemoteGraph` before it."""
 
 import asyncio
-import json
 import os
 import runpy
 import shutil
@@ -283,8 +282,8 @@ def test_the_graph_is_a_tool_of_an_mcp_client(url: str, host: Host) -> None:
     tools = {tool["name"]: tool for tool in posted(f"{url}/mcp", "tools/list", {})["tools"]}
     assert "question" in tools[NAME]["inputSchema"]["properties"]
     result = posted(f"{url}/mcp", "tools/call", {"name": NAME, "arguments": QUESTION})
-    assert not result["isError"]
-    assert json.loads(result["content"][0]["text"])["answer"] == ANSWER
+    assert not result.get("isError")
+    assert all(f"About {title.lower()} there is this to say." in result["content"][0]["text"] for title in TITLES)
 
 
 def test_the_graph_is_an_agent_of_an_a2a_client(url: str, host: Host) -> None:
