@@ -60,35 +60,27 @@ def check_options(options: Mapping[str, Any]) -> None:
             raise ValueError(msg)
     for option in ARGUMENTS:
         _check_argument(option, options[option])
-    _check_together(**{name: options[name] for name in inspect.signature(_check_together).parameters})
+    _check_together(options)
 
 
-def _check_together(  # noqa: PLR0913 - options
-    min_points: int,
-    max_points: int,
-    max_tokens: int | None,
-    cache_policy: Any,
-    cache: Any,
-    merge: Any,
-    *,
-    headings: bool,
-    review: bool,
-    lead: bool,
-) -> None:
+def _check_together(options: Mapping[str, Any]) -> None:
     """Refuse values that are too small, and options that need or exclude each other."""
+    fewest, most, max_tokens = options["min_points"], options["max_points"], options["max_tokens"]
     wrong = {
-        f"min_points must be at least 1 and max_points at least min_points; got min_points={min_points}, "
-        f"max_points={max_points}.": not 1 <= min_points <= max_points,
+        f"min_points must be at least 1 and max_points at least min_points; got min_points={fewest}, "
+        f"max_points={most}.": not 1 <= fewest <= most,
         f"max_tokens must be at least 1, or None for no limit; got max_tokens={max_tokens}.": (
             max_tokens is not None and max_tokens < 1
         ),
         "cache_policy needs a cache to keep results in, such as cache=langgraph.cache.memory.InMemoryCache().": (
-            cache_policy is not None and cache is None
+            options["cache_policy"] is not None and options["cache"] is None
         ),
         "headings is for the default merge; a merge of your own has the titles in its points.": (
-            headings and merge is not None
+            options["headings"] and options["merge"] is not None
         ),
-        "lead begins the answer before its outline could be reviewed; use review or lead, not both.": review and lead,
+        "lead begins the answer before its outline could be reviewed; use review or lead, not both.": (
+            options["review"] and options["lead"]
+        ),
     }
     for msg in (message for message, is_wrong in wrong.items() if is_wrong):
         raise ValueError(msg)

@@ -47,9 +47,7 @@ def with_limit(model: Model, limit: TokenLimit | None) -> Model:
         more = [vars(model).get(each) for each in ("model_kwargs", "extra_body", "additional_model_request_fields")]
         has_own = name is None or getattr(model, name) is not None or _LIMIT_NAMED.search(str(more))
         return model if has_own else model.model_copy(update={str(name): limit})
-    parts = [with_limit(part, limit) for part in parts_of(model)]
-    is_same = all(new is old for new, old in zip(parts, parts_of(model), strict=True))
-    return model if is_same else with_parts(model, parts)
+    return with_parts(model, [with_limit(part, limit) for part in parts_of(model)])
 
 
 def limits_in(model: Model) -> Added:

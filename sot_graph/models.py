@@ -1,5 +1,6 @@
 """What may be a model: a name, a chat model, or a Runnable around chat models."""
 
+import operator
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, cast
@@ -100,9 +101,7 @@ def resolve(model: Model, config: RunnableConfig) -> Model:
         return resolve(prepare_model(_engine.configured_model(model, config)), config)
     if isinstance(model, RunnableBinding | RunnableWithFallbacks):
         config = merge_configs(model.config, config) if isinstance(model, RunnableBinding) else config
-        parts = [resolve(part, config) for part in parts_of(model)]
-        if any(new is not old for new, old in zip(parts, parts_of(model), strict=True)):
-            return with_parts(model, parts)
+        return with_parts(model, [resolve(part, config) for part in parts_of(model)])
     return model
 
 
@@ -229,7 +228,9 @@ def parts_of(model: object) -> Sequence[Any]:
 
 
 def with_parts(model: Any, parts: Sequence[Any]) -> Model:
-    """The same Runnable around other Runnables."""
+    """The same Runnable around other Runnables, without a retry of its own; itself if they are those that it has."""
+    if not isinstance(model, RunnableRetry) and all(map(operator.is_, parts, parts_of(model))):
+        return cast("Model", model)
     first, *others = parts
     match model:
         case RunnableRetry():

