@@ -281,7 +281,9 @@ def _parts(messages: Sequence[BaseMessage], *, is_direct: bool = False) -> tuple
             end = at
     asked = [message.text for message in said[:end] if isinstance(message, HumanMessage)]
     # A graph inside a graph: the point is what its outline is about.
-    return _TELL.sub(r"\1", asked[-1] if asked else ""), [message.text for message in said[end:]]
+    question = asked[-1] if asked else ""
+    point = _TELL.fullmatch(question)
+    return point[1] if point else question, [message.text for message in said[end:]]
 
 
 def _since_question(messages: Sequence[BaseMessage]) -> Sequence[BaseMessage]:

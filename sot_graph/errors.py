@@ -38,7 +38,7 @@ def failures(points: Sequence["Point"]) -> str:
     names: dict[str | None, list[str]] = {}
     for point in points:
         names.setdefault(point["error"], []).append(f"{point['index']} ({point['title']!r})")
-    return "; ".join(f"{', '.join(failed)}: {error}" for error, failed in names.items())
+    return "; ".join(f"{', '.join(failed)}: {str(error).rstrip('.')}" for error, failed in names.items())
 
 
 class ExpansionError(SotError):

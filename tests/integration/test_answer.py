@@ -408,7 +408,7 @@ async def test_failed_attempts_are_counted_too(server: FakeOpenAI, run: Run, *, 
         return Reply("") if request.title == TITLES[1] and request.attempt == 1 else usual(request)
 
     server.script = script
-    graph = create_sot_graph(server.model(), retry_policy=RetryPolicy(initial_interval=0.002, jitter=False))
+    graph = create_sot_graph(server.model(), retry_policy=RetryPolicy(initial_interval=0.02, jitter=False))
     config: Any = {"callbacks": [TokenCallback()]} if streamed else None
     message = (await run(graph, {"question": QUESTION}, config))["messages"][-1]
     assert message.usage_metadata["input_tokens"] == 60, "an empty reply was paid for"

@@ -3,8 +3,8 @@
 import asyncio
 import signal
 import threading
-from collections.abc import AsyncIterator, Iterator
-from contextlib import suppress
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from types import FrameType
 from typing import Any
@@ -25,8 +25,8 @@ from tests.processes import Forked, wait_until
 QUESTION: SotInput = {"question": "How can I sleep better?"}
 NEVER = 600
 """Seconds that no test waits for: what ends after it has not ended at once."""
-ALARM = 0.6
-"""Seconds until the alarm: longer than an outline takes."""
+LONG = 1.2
+"""Seconds that a call takes: the alarm comes while it is in flight."""
 
 
 def silent(stage: str) -> Script:
@@ -102,59 +102,63 @@ class Alarm(Exception):  # noqa: N818 - what a timeout by a signal raises
     pass
 
 
-@pytest.fixture
-def alarm() -> Iterator[None]:
-    """A timeout around what the main thread does, as many programs and pytest-timeout make it."""
+@contextmanager
+def alarm_when(is_time: Callable[[], bool]) -> Iterator[None]:
+    """A timeout around what the main thread does, as many programs and pytest-timeout make it; it is over then."""
 
     def ring(_number: int, _frame: FrameType | None) -> None:
         raise Alarm
 
+    def wait() -> None:
+        wait_until(is_time)
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGALRM)
+
     before = signal.signal(signal.SIGALRM, ring)
-    signal.setitimer(signal.ITIMER_REAL, ALARM)
-    yield
-    signal.setitimer(signal.ITIMER_REAL, 0)
-    signal.signal(signal.SIGALRM, before)
+    thread = threading.Thread(target=wait)
+    thread.start()
+    try:
+        with pytest.raises(Alarm):
+            yield
+    finally:
+        thread.join()
+        signal.signal(signal.SIGALRM, before)
 
 
-@pytest.mark.usefixtures("alarm")
 @pytest.mark.parametrize("streamed", [False, True])
 def test_a_timeout_around_a_sync_run_ends_it_after_the_calls_in_flight(server: FakeOpenAI, *, streamed: bool) -> None:
-    server.script = lasting(2 * ALARM)
+    server.script = lasting(LONG)
     graph = create_sot_graph(server.model())
-    with pytest.raises(Alarm):
+    with alarm_when(lambda: server.in_flight == 4):
         _ = list(stream_answer(graph, QUESTION)) if streamed else graph.invoke(QUESTION)
     assert (len(server.requests), server.in_flight, server.most_in_flight) == (5, 0, 4)
 
 
-@pytest.mark.usefixtures("alarm")
 def test_a_sync_run_waits_for_a_silent_model_as_long_as_the_models_timeout(server: FakeOpenAI) -> None:
     server.script = silent("expand")
-    graph = create_sot_graph(server.model(timeout=2 * ALARM), retry_policy=RetryPolicy(max_attempts=1))
-    with pytest.raises(Alarm):
+    graph = create_sot_graph(server.model(timeout=LONG), retry_policy=RetryPolicy(max_attempts=1))
+    with alarm_when(lambda: server.in_flight == 4):
         graph.invoke(QUESTION)
     assert len(server.requests) == 5
     wait_until_quiet(server)
 
 
-@pytest.mark.usefixtures("alarm")
 def test_a_sync_run_that_was_stopped_resumes_without_paying_again(server: FakeOpenAI) -> None:
     """Nor for the calls that were in flight: their points are kept."""
-    server.script = lambda request: lasting(2 * ALARM)(request) if request.title == TITLES[1] else usual(request)
+    server.script = lambda request: lasting(LONG)(request) if request.title == TITLES[1] else usual(request)
     graph = create_sot_graph(server.model(), checkpointer=InMemorySaver())
-    with pytest.raises(Alarm):
+    with alarm_when(lambda: (len(server.requests), server.in_flight) == (5, 1)):
         graph.invoke(QUESTION, THREAD)
     result = graph.invoke(None, THREAD)
     assert len(server.requests) == 5
     assert [point["status"] for point in result["points"]] == ["written"] * 4
 
 
-@pytest.mark.usefixtures("alarm")
 def test_a_sync_run_that_was_stopped_resumes_with_what_was_not_written(server: FakeOpenAI) -> None:
     server.script = lambda request: Reply("Late.", first_token=NEVER) if request.title == TITLES[1] else usual(request)
     graph = create_sot_graph(
-        server.model(timeout=2 * ALARM), retry_policy=RetryPolicy(max_attempts=1), checkpointer=InMemorySaver()
+        server.model(timeout=LONG), retry_policy=RetryPolicy(max_attempts=1), checkpointer=InMemorySaver()
     )
-    with pytest.raises(Alarm):
+    with alarm_when(lambda: (len(server.requests), server.in_flight) == (5, 1)):
         graph.invoke(QUESTION, THREAD)
     server.script = usual
     result = graph.invoke(None, THREAD)
@@ -173,8 +177,11 @@ def test_no_call_starts_after_a_sync_stream_is_closed(server: FakeOpenAI, *, nes
         builder.add_edge(START, "write")
         graph = builder.compile()
     for _chunk in stream_answer(graph, QUESTION, {"max_concurrency": 2}):
+        wait_until(lambda: server.in_flight == 2)
+        sent = len(server.requests)
         break
-    assert (len(server.requests), server.in_flight) == (3, 0), "the outline and two points, which are finished"
+    assert (len(server.requests), server.in_flight) == (sent, 0), "the calls in flight are finished, and no other is made"
+    assert sent < 5
 
 
 def program(url: str, form: str) -> None:
@@ -235,10 +242,9 @@ async def test_a_pause_before_a_retry_is_cancelled_too(server: FakeOpenAI) -> No
     assert len(server.requests) == 1
 
 
-@pytest.mark.usefixtures("alarm")
 def test_a_sync_pause_before_a_retry_is_stopped_too(server: FakeOpenAI) -> None:
     server.script = lambda _: Reply(status=429, headers={"Retry-After": "50"})
-    with pytest.raises(Alarm):
+    with alarm_when(lambda: bool(server.requests) and not server.in_flight):
         create_sot_graph(server.model()).invoke(QUESTION)
     assert len(server.requests) == 1
 

@@ -14,6 +14,7 @@ from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage
 from langchain_openai import ChatOpenAI
 from langgraph.checkpoint.sqlite import SqliteSaver
+from langgraph.types import RetryPolicy
 
 from sot_graph import SkeletonOfThoughtMiddleware, create_sot_graph, create_sot_tool, stream_answer
 from tests.questions import QUESTIONS
@@ -35,8 +36,9 @@ def test_the_questions_are_eighty_different_ones() -> None:
 
 @pytest.mark.parametrize("is_async", [False, True], ids=["sync", "async"])
 async def test_each_of_eighty_questions_is_answered(local: ChatOpenAI, *, is_async: bool) -> None:
-    short, outliner = (local.model_copy(update={"max_tokens": tokens}) for tokens in (8, 24))
-    graph = create_sot_graph(short, skeleton_model=outliner, max_points=2, on_error="keep")
+    short, outliner = (local.model_copy(update={"max_tokens": tokens}) for tokens in (6, 16))
+    once = RetryPolicy(max_attempts=1)
+    graph = create_sot_graph(short, skeleton_model=outliner, max_points=2, on_error="keep", retry_policy=once)
     given: list[Any] = [{"question": question} for question in QUESTIONS[is_async::2]]
     results = await graph.abatch(given) if is_async else graph.batch(given)
     for result in results:
@@ -87,9 +89,10 @@ def test_an_outline_is_bounded_by_the_grammar(local: ChatOpenAI) -> None:
 PROGRAM = """
 import sys, os, sqlite3, signal
 from langgraph.checkpoint.sqlite import SqliteSaver
+from langgraph.types import RetryPolicy
 from sot_graph import create_sot_graph, local_chat_model
 graph = create_sot_graph(
-    local_chat_model(slots=1, context=1024, max_tokens=16),
+    local_chat_model(slots=1, context=1024, threads=1, max_tokens=16),
     checkpointer=SqliteSaver(sqlite3.connect(sys.argv[1], check_same_thread=False)),
 )
 thread = {"configurable": {"thread_id": "1"}}

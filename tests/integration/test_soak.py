@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from langchain_core.messages import BaseMessage
+from langgraph.types import RetryPolicy
 
 from sot_graph import DemoChatModel, ExpansionError, SotInput, astream_answer, create_sot_graph, stream_answer
 from sot_graph.demo import demo_titles
@@ -30,7 +31,9 @@ class _Failing(DemoChatModel):
 
 
 GRAPH = create_sot_graph(DemoChatModel(first_token=0, tokens_per_second=0), max_points=3)
-FAILING = create_sot_graph(_Failing(first_token=0, tokens_per_second=0), max_points=3)
+FAILING = create_sot_graph(
+    _Failing(first_token=0, tokens_per_second=0), max_points=3, retry_policy=RetryPolicy(initial_interval=0, jitter=False)
+)
 
 
 def run(number: int) -> None:
