@@ -53,7 +53,7 @@ def _bound_name(runnable: object) -> str | None:
 
 def _url(model: BaseChatModel) -> str:
     """The base URL without credentials and query."""
-    settings = (value for name, value in vars(model).items() if _URL.search(name) and isinstance(value, str))
+    settings = (value for name, value in vars(model).copy().items() if _URL.search(name) and isinstance(value, str))
     url = next(filter(None, settings), "") or _engine.client_url(model)
     # Up to the last "@": a password that is not encoded may have any character.
     return re.sub(r"[?#].*", "", re.sub(r"^(\w[\w+.-]*://)?.*@", r"\1", url.strip())).rstrip("/")

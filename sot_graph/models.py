@@ -144,7 +144,7 @@ def settings_of(model: object) -> Iterator[Mapping[str, Any]]:
     """The settings of the chat models in a Runnable, and of the bindings around them."""
     for each in _walk(model):
         if isinstance(each, BaseChatModel | RunnableBinding):
-            yield vars(each) if isinstance(each, BaseChatModel) else each.kwargs
+            yield vars(each).copy() if isinstance(each, BaseChatModel) else each.kwargs
 
 
 def callbacks_of(model: object) -> Iterator[BaseCallbackHandler]:
@@ -180,7 +180,7 @@ def _prepared(model: BaseChatModel) -> BaseChatModel:
 def _remade(model: BaseChatModel, changes: dict[str, Any]) -> BaseChatModel:
     """The same model with other settings, and with new clients: a client keeps the settings that it was made with."""
     fields = type(model).model_fields
-    values = {name: value for name, value in vars(model).items() if name in fields}
+    values = {name: value for name, value in vars(model).copy().items() if name in fields}
     clients = {name for name in values if fields[name].exclude and name.endswith("client") and "http" not in name}
     if any(type(values[name]).__module__.startswith("botocore") for name in clients):
         return model.model_copy()  # it may have been given with the model, with a session of the caller's own
@@ -205,7 +205,8 @@ def _remade(model: BaseChatModel, changes: dict[str, Any]) -> BaseChatModel:
 def _walk(model: object) -> Iterator[Any]:
     """A Runnable, and all Runnables inside it."""
     yield model
-    inner = vars(model).values() if isinstance(model, BaseChatModel) else parts_of(model)
+    # A copy: a client that is made by another thread becomes an attribute meanwhile.
+    inner = [*vars(model).values()] if isinstance(model, BaseChatModel) else parts_of(model)
     for part in inner:
         if isinstance(part, Runnable):
             yield from _walk(part)

@@ -13,9 +13,9 @@ settings.load_profile("steady")
 
 
 def pytest_xdist_auto_num_workers() -> int:
-    """The workers of `-n auto`: most tests wait more than they compute, so two share a core if there are few."""
+    """The workers of `-n auto`: most tests wait more than they compute, so there are more than cores."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(cores, min(2 * cores, 8))
+    return max(cores, min(cores * 3 // 2, 8))
 
 
 @pytest.fixture(scope="session", autouse=True)

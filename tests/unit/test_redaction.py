@@ -10,6 +10,7 @@ from langchain_openai import ChatOpenAI
 from pydantic import Field, SecretStr
 
 from sot_graph import DemoChatModel, ExpansionError, create_sot_graph
+from sot_graph.models import chat_models_in
 from sot_graph.redaction import ERROR_LIMIT, describe, redact, secrets_of
 
 
@@ -71,6 +72,31 @@ def test_the_keys_of_several_models_are_known() -> None:
     """The longest first: one may be the beginning of another."""
     first, second = Keyed(default_headers={}), Keyed(api_key=SecretStr("a-very-own-key-2"))
     assert secrets_of(first, second) == ["a-very-own-key-2", "a-very-own-key", "team-secret"]
+
+
+class Router(DemoChatModel):
+    first: Keyed
+    second: Keyed
+
+
+def test_a_model_may_get_attributes_while_its_keys_are_collected() -> None:
+    """A client makes parts of itself when it is used first, in another thread."""
+    model = ChatOpenAI(model="m", api_key=SecretStr("a-very-own-key"), model_kwargs={"user": "me"})
+
+    class Busy(dict[str, Any]):
+        def items(self) -> Any:
+            vars(model)["made_later"] = 1
+            return super().items()
+
+    model.model_kwargs = Busy(user="me")
+    assert secrets_of(model) == ["a-very-own-key"]
+
+    router = Router(first=Keyed(), second=Keyed())
+    found = []
+    for each in chat_models_in(router):
+        found.append(each)
+        vars(router)[f"made_later_{len(found)}"] = 1
+    assert found == [router, router.first, router.second]
 
 
 def test_the_headers_that_a_binding_gives_are_known() -> None:
