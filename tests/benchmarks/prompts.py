@@ -153,10 +153,13 @@ def is_own(text: Text) -> bool:
 
 
 def overlap(text: Text, others: Sequence[Text]) -> float:
-    """The share of words that a text has in common with its nearest sibling."""
-    own = stems(text.text)
-    shares = [len(own & stems(other.text)) / max(1, len(own | stems(other.text))) for other in others]
-    return max(shares, default=0.0)
+    """The share of words that a text has in common with its nearest sibling, without those of the question.
+
+    All points are about the question's subject, and may name it.
+    """
+    subject = stems(text.question)
+    own, *rest = (stems(each.text) - subject for each in (text, *others))
+    return max((len(own & other) / max(1, len(own | other)) for other in rest), default=0.0)
 
 
 def distinct(text: str) -> float:

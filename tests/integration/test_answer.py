@@ -421,7 +421,7 @@ async def test_failed_attempts_are_counted_too(server: FakeOpenAI, run: Run, *, 
     failed, again = (entry for entry in sot["timeline"] if entry["index"] == 2)
     assert (failed["attempt"], failed["error"].split(":")[0]) == (1, "ReplyError")
     assert (again["attempt"], again["error"], again["waiting_seconds"] > 0) == (2, None, True)
-    assert 0 < sot["critical_path_seconds"] <= sot["sequential_seconds"]
+    assert 0 < sot["critical_path_seconds"] <= sot["seconds"] + 0.001, "they are rounded"
 
 
 async def test_what_a_cache_answers_costs_nothing(server: FakeOpenAI, run: Run) -> None:
