@@ -9,7 +9,7 @@ if typing.TYPE_CHECKING:
     from sot_graph.local import local_chat_model
     from sot_graph.middleware import SkeletonOfThoughtMiddleware
     from sot_graph.state import Point, SotInput, SotOutput, SotState
-    from sot_graph.streaming import SotEvent, astream_answer, stream_answer
+    from sot_graph.streaming import SotEvent, SotTransformer, astream_answer, stream_answer
     from sot_graph.tools import create_sot_tool
     from sot_graph.tracing import __version__
     from sot_graph.usage import SotMetadata
@@ -21,7 +21,7 @@ else:
         "local": ("local_chat_model",),
         "middleware": ("SkeletonOfThoughtMiddleware",),
         "state": ("Point", "SotInput", "SotOutput", "SotState"),
-        "streaming": ("SotEvent", "astream_answer", "stream_answer"),
+        "streaming": ("SotEvent", "SotTransformer", "astream_answer", "stream_answer"),
         "tools": ("create_sot_tool",),
         "tracing": ("__version__",),
         "usage": ("SotMetadata",),
@@ -52,6 +52,7 @@ __all__ = [
     "SotMetadata",
     "SotOutput",
     "SotState",
+    "SotTransformer",
     "__version__",
     "astream_answer",
     "create_sot_graph",

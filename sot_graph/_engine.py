@@ -5,19 +5,21 @@ Each comment says which public API would replace the part. tests/integration/tes
 
 import asyncio
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any, cast
 
 from langchain_core.callbacks import BaseCallbackHandler, BaseCallbackManager
 from langchain_core.language_models import BaseChatModel
-from langchain_core.messages import AIMessage, BaseMessage
+from langchain_core.language_models._compat_bridge import message_to_events
+from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
 from langchain_core.runnables import Runnable, RunnableConfig
 from langchain_core.runnables.config import ensure_config, var_child_runnable_config
 from langgraph._internal._runnable import RunnableCallable
 from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.constants import CONFIG_KEY_CHECKPOINTER, TAG_NOSTREAM
-from langgraph.pregel._messages import StreamMessagesHandler
+from langgraph.graph.message import push_message
+from langgraph.pregel._messages import StreamMessagesHandler, StreamMessagesHandlerV2, graph_namespace
 from langgraph.runtime import ExecutionInfo, get_runtime
 
 THREADS = 1_000
@@ -76,6 +78,31 @@ class PendingWrites:
 def has_message_subscriber(config: RunnableConfig) -> bool:
     """Whether a run is streamed in "messages" mode, and this config is not tagged `nostream`."""
     return TAG_NOSTREAM not in (config.get("tags") or ()) and any(map(_streams_messages, handlers_of(config)))
+
+
+# Replaced by: `push_message`, once it sends events to a run of `stream_events(version="v3")`.
+def push_chunk(config: RunnableConfig, message_id: str, text: str, *, starts: bool) -> None:
+    """Send a chunk of a message to the subscribers of messages: as a chunk, or as an event."""
+    with context_config(config):
+        if any(_streams_messages(handler) and not _streams_events(handler) for handler in handlers_of(config)):
+            push_message(AIMessageChunk(content=text, id=message_id), state_key=None)
+    start, block, *deltas, _block_end, _end = message_to_events(AIMessage(text, id=message_id))
+    _push_events(config, message_id, [start, block, *deltas] if starts else deltas)
+
+
+def push_end(config: RunnableConfig, message_id: str, message: AIMessage) -> None:
+    """Send the end of a message, with its usage and metadata; a subscriber of chunks knows it by the state."""
+    *_, block_end, end = message_to_events(message)
+    _push_events(config, message_id, [block_end, end])
+
+
+def _push_events(config: RunnableConfig, message_id: str, events: Iterable[Any]) -> None:
+    metadata = config["metadata"]
+    for handler in filter(_streams_events, handlers_of(config)):
+        cast("StreamMessagesHandlerV2", handler).seen.add(message_id)  # or it would send the message again
+        for event in events:
+            part = (event, {**metadata, "run_id": message_id})
+            cast("StreamMessagesHandlerV2", handler).stream((graph_namespace(metadata), "messages", part))
 
 
 # Replaced by: an option of `invoke` that keeps a call out of the stream of messages.
@@ -212,3 +239,7 @@ def cancellation_check() -> Callable[[], None]:
 
 def _streams_messages(handler: BaseCallbackHandler) -> bool:
     return isinstance(handler, StreamMessagesHandler)
+
+
+def _streams_events(handler: BaseCallbackHandler) -> bool:
+    return isinstance(handler, StreamMessagesHandlerV2)

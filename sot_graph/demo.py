@@ -24,16 +24,6 @@ from langchain_core.utils.function_calling import convert_to_openai_tool
 from sot_graph.outline_reply import Outline
 from sot_graph.prompts import AGAIN, MAY_DECLINE, PLAN, PLAN_AFTER_OPENING
 
-_STOP_WORDS = frozenset(
-    """
-    a about all an and any are as at be been being best between both but by can could describe did different
-    discuss do does effective effectively explain for from give had has have help how i if imagine important
-    improve in find increase into is it its know list long main make many may me might more most my of on one or
-    our out over people person please should show some such suggest take tell than that the their them there these
-    they think this through to under us use used using was way ways we were what when where which while who why
-    will with without would write you your
-    """.split()  # noqa: SIM905 - words are easier to read without quotes
-)
 # Questions that the demo answers in one go, as a real model would: sums, code, and texts that have to flow.
 _IN_ONE_GO = re.compile(
     r"\b(?:calculate|compute|solve|equation|how many|how much|prove|estimate|implement|program|script|function|"
@@ -43,29 +33,20 @@ _IN_ONE_GO = re.compile(
 )
 _TELL = re.compile(r".*tell me more about (.*)\.", re.IGNORECASE | re.DOTALL)
 """How a point is asked for."""
-_TITLES = (
-    "The idea behind {topic}",
-    "Reasons to consider {topic}",
-    "First steps with {topic}",
-    "Habits that support {topic}",
-    "Common mistakes with {topic}",
-    "An example of {topic}",
-    "The limits of {topic}",
-    "Looking further at {topic}",
+_TITLES = tuple(
+    f"{number} aspect" for number in ("First", "Second", "Third", "Fourth", "Fifth", "Sixth", "Seventh", "Eighth")
 )
 _TEXTS = (
-    "Placeholder by the demo model: a real one would say in a sentence or two what “{title}” adds to the answer.",
-    "Demo text, not an answer. A real model would deal here with “{title}”, at the same time as the other points.",
-    "Under “{title}”, a real model would give a reason and an example. This is demo text.",
-    """This placeholder stands for a paragraph on “{title}”. The demo model knows nothing of the subject; it only takes
-    as long as a model would, so that you can watch an outline being filled at several places at once, and see that
-    the parts come out in their order all the same.""",
+    "This is demo text: a real model would write a sentence or two about “{title}” here.",
+    "A real model would deal with “{title}” here. This is demo text, not an answer.",
+    "Demo text: a real model would give a reason and an example for “{title}”.",
+    "The demo model knows nothing about “{title}”. It only takes as long as a model would.",
     "For “{title}”, imagine two good sentences. The demo model has none, and says so.",
 )
 
 
 class DemoChatModel(BaseChatModel):
-    """A chat model that answers offline, by simulation: it writes placeholders about the question's own subject.
+    """A chat model that answers offline, by simulation: it writes short placeholders, which say that they are.
 
     The same question gives the same outline and the same texts. It takes its time as a model does; with both
     latencies at zero it does not wait at all.
@@ -190,9 +171,7 @@ def demo_outline(messages: Sequence[BaseMessage], most: int | None = None) -> st
 
 def demo_titles(question: str) -> list[str]:
     """The titles of an outline for a question."""
-    topic = _topic(question)
-    titles = [title.replace("{topic}", topic) for title in _TITLES]
-    return titles[: 5 + _number(question) % 4]
+    return [*_TITLES[: 5 + _number(question) % 4]]
 
 
 def demo_call(
@@ -227,7 +206,7 @@ def _arguments(schema: dict[str, Any], question: str) -> dict[str, Any] | None:
     if required == ["outline"]:
         return {"outline": demo_titles(question)}
     if len(required) == 1 and properties.get(required[0], {}).get("type") == "string":
-        return {required[0]: question if "outline" in properties else _topic(question)}
+        return {required[0]: question if "outline" in properties else _short(question)}
     return None
 
 
@@ -236,7 +215,7 @@ def demo_text(messages: Sequence[BaseMessage], metadata: Mapping[str, Any]) -> s
     question, _turns = _parts(messages, is_direct=metadata.get("sot_stage") == "direct")
     index, title = metadata.get("sot_point", 0), metadata.get("sot_title", "")
     if metadata.get("sot_stage") == "lead":
-        return f"Placeholder by the demo model: a real one would open here with a sentence on {_topic(question)}."
+        return "This is demo text: a real model would open here, with a sentence or two."
     results = [f"{m.name}: “{_short(m.text, 200)}”" for m in _since_question(messages) if isinstance(m, ToolMessage)]
     if index:
         text = _point_text(question, index, title)
@@ -250,14 +229,13 @@ def demo_text(messages: Sequence[BaseMessage], metadata: Mapping[str, Any]) -> s
         # Other texts than an answer by an outline has, or the two could not be told apart.
         return "\n\n".join(_point_text(question, index + 1, title) for index, title in titles)
     return (
-        f"Placeholder by the demo model, in one piece: an outline would not help with “{_short(question)}”. "
+        f"This is demo text, in one piece: an outline would not help with “{_short(question)}”. "
         "A real model would answer it here, in a single call."
     )
 
 
 def _point_text(question: str, index: int, title: str) -> str:
-    text = _TEXTS[(_number(question) + index) % len(_TEXTS)]
-    return " ".join(text.split()).replace("{title}", title)
+    return _TEXTS[(_number(question) + index) % len(_TEXTS)].replace("{title}", title)
 
 
 def _call_chunks(name: str, arguments: str) -> list[AIMessageChunk]:
@@ -289,18 +267,6 @@ def _parts(messages: Sequence[BaseMessage], *, is_direct: bool = False) -> tuple
 def _since_question(messages: Sequence[BaseMessage]) -> Sequence[BaseMessage]:
     asked = (i for i in reversed(range(len(messages))) if isinstance(messages[i], HumanMessage))
     return messages[next(asked, 0) :]
-
-
-def _topic(question: str) -> str:
-    """What a question is about: the longest run of its words that are not filler."""
-    runs: list[list[str]] = [[]]
-    for word in re.findall(r"\w[\w'’-]*|[^\w\s]", question):  # noqa: RUF001 - as people write
-        if word.lower() in _STOP_WORDS or not word[0].isalnum():
-            runs.append([])
-        else:
-            runs[-1].append(word)
-    longest = max(runs, key=len)
-    return _short(" ".join(longest[:3]) or "this question")
 
 
 def _short(text: str, limit: int = 60) -> str:

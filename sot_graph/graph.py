@@ -29,7 +29,7 @@ from sot_graph.nodes.skeleton import Skeleton
 from sot_graph.retry import retry_policies
 from sot_graph.run import OPENING, RUN, Run
 from sot_graph.state import SotInput, SotOutput, SotState
-from sot_graph.streaming import until_closed
+from sot_graph.streaming import SotTransformer, until_closed
 from sot_graph.text import encodable, storable
 from sot_graph.tracing import LAST_MESSAGE, graph_metadata
 
@@ -258,6 +258,7 @@ class SotStateGraph(StateGraph[SotState, None, SotInput, SotOutput]):
 
     def compile(self, *args: Any, **kwargs: Any) -> SotGraph:
         """Compile the graph; see LangGraph."""
+        kwargs["transformers"] = [SotTransformer, *(kwargs.get("transformers") or ())]
         compiled = super().compile(*args, **kwargs)
         compiled.__class__ = SotGraph
         return cast("SotGraph", compiled)

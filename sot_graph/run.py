@@ -10,11 +10,10 @@ from typing import TYPE_CHECKING, cast
 from uuid import uuid4
 
 from langchain_core.callbacks import AsyncCallbackHandler, BaseCallbackHandler
-from langchain_core.messages import AIMessageChunk
+from langchain_core.messages import AIMessage
 from langchain_core.runnables import RunnableConfig
 from langchain_core.tracers import BaseTracer
 from langgraph.errors import GraphDrained
-from langgraph.graph.message import push_message
 
 from sot_graph import _engine
 from sot_graph.messages import GAP
@@ -154,12 +153,15 @@ class AnswerStream:
             self.put(index, text, config, ends=True)
             return text
 
-    def finish(self, answer: str, config: RunnableConfig) -> None:
-        """Stream the rest of the answer."""
+    def finish(self, message: AIMessage, config: RunnableConfig) -> None:
+        """Stream the rest of the answer, and the end of its message."""
         with self._lock:
             streamed = "".join(self._streamed)
-            if answer.startswith(streamed):
-                self._stream(answer[len(streamed) :], config)
+            if message.text.startswith(streamed):
+                self._stream(message.text[len(streamed) :], config)
+            config = self._run.message_config or config
+            if self._streamed and _engine.has_message_subscriber(config):
+                _engine.push_end(config, self._run.message_id, message)
 
     def _stream(self, text: str, config: RunnableConfig) -> None:
         """Send text to all subscribers: as an event, and as a chunk of the one message in "messages" mode."""
@@ -170,8 +172,7 @@ class AnswerStream:
             emit(AnswerEvent(type="answer", text=text))
         config = self._run.message_config or config
         if _engine.has_message_subscriber(config):
-            with _engine.context_config(config):
-                push_message(AIMessageChunk(content=text, id=self._run.message_id), state_key=None)
+            _engine.push_chunk(config, self._run.message_id, text, starts=len(self._streamed) == 1)
 
 
 class TextWriter:

@@ -8,6 +8,7 @@ from langchain_core.runnables import Runnable, RunnableConfig
 from langgraph.config import get_stream_writer
 from langgraph.pregel.remote import RemoteGraph
 from langgraph.runtime import RunControl
+from langgraph.stream import ProtocolEvent, StreamChannel, StreamTransformer
 from typing_extensions import TypedDict
 
 from sot_graph.checks import check_graph
@@ -153,6 +154,50 @@ class _AnswerFilter:
             return ""
         self._namespace = namespace if self._namespace is None else self._namespace
         return str(event["text"]) if namespace == self._namespace else ""
+
+
+class SotTransformer(StreamTransformer):
+    """What `stream_events(version="v3")` has of an answer: `run.answer` and `run.points`.
+
+    `answer` yields the text's chunks in reading order; joined, they are the `answer`. `points` yields the other events:
+    `SotEvent`s of the types "outline", "token" and "point". A graph from `create_sot_graph` has it. A graph with one
+    inside gets it at the call; of several, the first one that streams is read. LangGraph marks version 3 as a beta.
+
+    Example:
+        ```python
+        from sot_graph import DemoChatModel, create_sot_graph
+
+        graph = create_sot_graph(DemoChatModel())
+        run = graph.stream_events({"question": "How do bees find their way home?"}, version="v3")
+        for chunk in run.answer:
+            print(chunk, end="", flush=True)
+        ```
+    """
+
+    _native = True  # LangGraph's name for: the projections are attributes of the run
+    required_stream_modes = ("custom",)
+
+    def __init__(self, scope: tuple[str, ...] = ()) -> None:
+        super().__init__(scope)
+        self._answer: StreamChannel[str] = StreamChannel()
+        self._points: StreamChannel[OutlineEvent | TokenEvent | PointEvent] = StreamChannel()
+        self._namespace: list[str] | None = None
+
+    def init(self) -> dict[str, Any]:
+        """The projections, by name."""
+        return {"answer": self._answer, "points": self._points}
+
+    def process(self, event: ProtocolEvent) -> bool:
+        """Sort an event into its projection; it stays among the run's events."""
+        namespace, sent = event["params"]["namespace"], event["params"]["data"]
+        kind = sent.get("type") if event["method"] == "custom" and isinstance(sent, dict) else None
+        if self._namespace is None and kind in {"outline", "answer"}:
+            self._namespace = namespace
+        if namespace == self._namespace and kind == "answer":
+            self._answer.push(sent["text"])
+        elif namespace == self._namespace and kind in {"outline", "token", "point"}:
+            self._points.push(sent)
+        return True
 
 
 def is_sot_graph(graph: object) -> bool:

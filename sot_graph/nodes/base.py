@@ -156,7 +156,6 @@ def answer_update(state: SotState, text: str, attempts: Sequence[Attempt], confi
     """The update of the last node: the answer, with its opening, and its message with the usage of all calls."""
     run = run_of(config)
     answer = GAP.join(part for part in (state.get("opening"), text) if part)
-    run.answer.finish(answer, config)
     # The chunks were streamed with this id, so LangGraph does not send the message again.
     message_id = state.get("answer_id") or run.message_id
     made = [*state.get("opening_attempts", []), *state["attempts"], *attempts]
@@ -169,4 +168,5 @@ def answer_update(state: SotState, text: str, attempts: Sequence[Attempt], confi
         usage_metadata=total_usage(each["usage"] for each in paid),
         response_metadata={"sot": summarize(paid, state.get("points") or [], {each["index"] for each in cached})},
     )
+    run.answer.finish(message, config)
     return {"answer": answer, "answer_id": message_id, "messages": [message], "attempts": attempts}

@@ -19,7 +19,7 @@ from langchain_openai import ChatOpenAI
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.config import get_stream_writer
 from langgraph.constants import TAG_NOSTREAM
-from langgraph.graph import END, START, StateGraph
+from langgraph.graph import END, START, MessagesState, StateGraph
 from langgraph.graph.message import push_message
 from langgraph.types import Command, Send, interrupt
 from openai import LengthFinishReasonError, NotFoundError
@@ -67,9 +67,32 @@ def test_each_part_has_a_test() -> None:
     own = {name for name, part in vars(_engine).items() if inspect.isfunction(part) or inspect.isclass(part)}
     parts = {name for name in own if vars(_engine)[name].__module__ == _engine.__name__}
     parts = {name for name in parts if not name.startswith("_")}
-    tested = {name.removeprefix("test_") for name in globals()}
+    tested = {part for name in globals() for part in name.removeprefix("test_").split("_and_")}
     snake = {"".join(f"_{c.lower()}" if c.isupper() else c for c in name).lstrip("_"): name for name in parts}
     assert {name for name in snake if not any(test.startswith(name) for test in tested)} == set()
+
+
+@pytest.mark.filterwarnings("ignore::langchain_core._api.LangChainBetaWarning")
+def test_push_chunk_and_push_end() -> None:
+    """`StreamMessagesHandlerV2`, its `stream` and `seen`, and `message_to_events`."""
+    whole = AIMessage("One two.", id="1", usage_metadata={"input_tokens": 1, "output_tokens": 2, "total_tokens": 3})
+
+    def node(_state: Any, config: RunnableConfig) -> dict[str, Any]:
+        for text in ("One ", "two."):
+            _engine.push_chunk(config, "1", text, starts=text == "One ")
+        _engine.push_end(config, "1", whole)
+        return {"messages": [whole]}
+
+    builder: Any = StateGraph(MessagesState)
+    builder.add_node("node", node)
+    builder.add_edge(START, "node")
+    graph = builder.compile()
+    run = graph.stream_events({"messages": []}, version="v3")
+    assert [[*message.text] for message in run.messages] == [["One ", "two."]], "events no longer make one message"
+    run = graph.stream_events({"messages": []}, version="v3")
+    assert [message.output.usage_metadata for message in run.messages] == [whole.usage_metadata]
+    chunks = [message.text for message, _ in graph.stream({"messages": []}, stream_mode="messages")]
+    assert chunks == ["One ", "two."], "a subscriber of chunks no longer gets them, or gets the message again"
 
 
 def test_read_state() -> None:

@@ -347,7 +347,7 @@ def test_review_opens_the_outline_and_writes_the_saved_titles(monkeypatch: pytes
     assert done.exit_code == 0, done.stderr
     assert [line for line in done.stdout.splitlines() if line.startswith("#")] == ["## Second", "## First"]
     titles = [line for line in opened[0].splitlines() if line and not line.startswith("#")]
-    assert titles[0] == "1. The idea behind bees"
+    assert titles[0] == "1. First aspect"
     assert f"# The outline of the answer to: {QUESTION}" in opened[0]
 
 
@@ -434,7 +434,7 @@ def test_a_timeline_works_with_the_other_options(
     monkeypatch.setattr("click.edit", lambda text, **_: text)
     path = tmp_path / "run.svg"
     assert run("ask", QUESTION, *arguments, "--timeline", str(path)).exit_code == 0
-    assert "The idea behind bees" in path.read_text(encoding="utf-8")
+    assert "First aspect" in path.read_text(encoding="utf-8")
 
 
 def test_a_timeline_on_standard_error_leaves_standard_output_alone(monkeypatch: pytest.MonkeyPatch) -> None:

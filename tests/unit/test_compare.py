@@ -192,7 +192,7 @@ def test_one_question_shows_both_answers_and_the_figures() -> None:
     assert "judge, SoT first: This is the demo model" in done.stdout
     assert "judge, plain first: This is the demo model" in done.stdout
     words = " ".join(done.stdout.replace("│", " ").split())
-    assert words.count("“The idea behind bees”") == 2
+    assert words.count("“First aspect”") == 2
 
 
 def test_a_file_of_questions_gives_results_and_a_summary_by_category(file: Path, tmp_path: Path) -> None:
