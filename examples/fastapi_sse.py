@@ -10,11 +10,11 @@ The model is that of the environment variable SOT_MODEL; left out, it is the off
 """
 
 import argparse
-import asyncio
 import json
 import logging
 import os
 from collections.abc import AsyncIterator
+from contextlib import aclosing
 from typing import Annotated, Any
 
 import uvicorn
@@ -43,31 +43,16 @@ async def stream(question: Question) -> StreamingResponse:
 
 
 async def events(question: str) -> AsyncIterator[str]:
-    """The answer's chunks as events, and one that says how it ended. A client that leaves cancels the model calls.
-
-    The answer is read in a task of its own, which is cancelled once. FastAPI cancels a response again and again until
-    it ends; LangGraph, cancelled while it ends its calls, would leave them running.
-    """
-    queue: asyncio.Queue[str | None] = asyncio.Queue()
-    task = asyncio.create_task(read(question, queue))
+    """The answer's chunks as events, and one that says how it ended. A client that leaves cancels the model calls."""
     try:
-        while sent := await queue.get():
-            yield sent
-    finally:
-        task.cancel()
-
-
-async def read(question: str, queue: "asyncio.Queue[str | None]") -> None:
-    """Read an answer to its end, and put its events into a queue."""
-    try:
-        async for chunk in astream_answer(graph, {"question": question}):
-            queue.put_nowait(event("chunk", {"text": chunk}))
+        async with aclosing(astream_answer(graph, {"question": question})) as chunks:
+            async for chunk in chunks:
+                yield event("chunk", {"text": chunk})
     except Exception as error:
         logging.getLogger(__name__).exception("The answer failed.")
-        queue.put_nowait(event("failed", {"error": type(error).__name__}))  # its text may be none of the client's
+        yield event("failed", {"error": type(error).__name__})  # its text may be none of the client's
     else:
-        queue.put_nowait(event("end", {}))
-    queue.put_nowait(None)
+        yield event("end", {})
 
 
 def event(name: str, data: dict[str, Any]) -> str:

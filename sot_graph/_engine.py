@@ -83,9 +83,10 @@ def has_message_subscriber(config: RunnableConfig) -> bool:
 # Replaced by: `push_message`, once it sends events to a run of `stream_events(version="v3")`.
 def push_chunk(config: RunnableConfig, message_id: str, text: str, *, starts: bool) -> None:
     """Send a chunk of a message to the subscribers of messages: as a chunk, or as an event."""
-    with context_config(config):
-        if any(_streams_messages(handler) and not _streams_events(handler) for handler in handlers_of(config)):
+    if not any(map(_streams_events, handlers_of(config))):
+        with context_config(config):
             push_message(AIMessageChunk(content=text, id=message_id), state_key=None)
+        return
     start, block, *deltas, _block_end, _end = message_to_events(AIMessage(text, id=message_id))
     _push_events(config, message_id, [start, block, *deltas] if starts else deltas)
 

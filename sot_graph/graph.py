@@ -29,7 +29,7 @@ from sot_graph.nodes.skeleton import Skeleton
 from sot_graph.retry import retry_policies
 from sot_graph.run import OPENING, RUN, Run
 from sot_graph.state import SotInput, SotOutput, SotState
-from sot_graph.streaming import SotTransformer, until_closed
+from sot_graph.streaming import SotTransformer, UntilCancelled, until_closed
 from sot_graph.text import encodable, storable
 from sot_graph.tracing import LAST_MESSAGE, graph_metadata
 
@@ -196,7 +196,10 @@ class SotGraph(CompiledStateGraph[SotState, None, SotInput, SotOutput]):
     def astream(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> AsyncIterator[Any]:  # noqa: A002 - the engine's signature, without its overloads
         """Stream the graph; see LangGraph."""
         check_input(input)
-        stream = super().astream(_storable(input), self._run_config(input, config, kwargs), **kwargs)
+        config = self._run_config(input, config, kwargs)
+        stream = super().astream(_storable(input), config, **kwargs)
+        run = (config.get("configurable") or {}).get(RUN)
+        stream = UntilCancelled(stream, run.tasks) if run else stream
         return Resumed(stream) if input is None else stream
 
     def with_config(self, config: RunnableConfig | None = None, **options: Any) -> Self:

@@ -6,7 +6,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import Future
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 from uuid import uuid4
 
 from langchain_core.callbacks import AsyncCallbackHandler, BaseCallbackHandler
@@ -49,6 +49,7 @@ class Run:
         self.is_restored = False
         self.outlined: Future[None] = Future()  # done once there is an outline: then the points wait for the opening
         self.errors: dict[int, Exception] = {}  # of the points that this run has failed to write
+        self.tasks: set[asyncio.Task[Any] | None] = set()  # of the nodes that run, if the run is async
         # In milliseconds, as in the records of calls: rounded down, a call would seem older than its run.
         self.began = round(time.time(), 3)
         # For the graph of an agent's tool: its answer is the agent's message, and includes the agent's own call.

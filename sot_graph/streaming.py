@@ -1,5 +1,6 @@
 """The stream of an answer: its events, and `stream_answer`, which reads the answer's text out of them."""
 
+import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Generator, Iterator
 from contextlib import closing
 from typing import Any, Literal, cast
@@ -49,6 +50,17 @@ SotEvent = OutlineEvent | TokenEvent | PointEvent | AnswerEvent
 """What `stream_mode="custom"` yields; see its `type`."""
 
 
+_SHAPES = {"outline": ("titles", list), "token": ("index", int), "point": ("index", int), "answer": ("text", str)}
+"""A key that an event has, by its type: other nodes may send events of the same types."""
+
+
+def _kind_of(sent: Any) -> str:
+    """The type of an event; "" of what is none of ours."""
+    kind = sent.get("type") if isinstance(sent, dict) else None
+    key, values = _SHAPES.get(kind, ("", str)) if isinstance(kind, str) else ("", str)
+    return str(kind) if key and isinstance(sent.get(key), values) else ""
+
+
 def emit(event: SotEvent) -> None:
     """Send an event to the subscribers of `stream_mode="custom"`; from within a node."""
     get_stream_writer()(event)
@@ -62,6 +74,37 @@ def until_closed(stream: Iterator[Any], control: RunControl) -> Generator[Any, N
     finally:
         control.request_drain("the stream was closed")
         cast("Generator[Any, None, None]", stream).close()
+
+
+class UntilCancelled(AsyncIterator[Any]):
+    """Read the stream of an async run; once it is cancelled or closed, so are the nodes that still run.
+
+    LangGraph does so, unless it is cancelled again meanwhile: AnyIO, and with it Starlette and FastAPI, cancels a task
+    until it has ended. No generator, for the reason of `AsyncAnswerIterator`.
+    """
+
+    def __init__(self, stream: AsyncIterator[Any], nodes: "set[asyncio.Task[Any] | None]") -> None:
+        self._stream, self._nodes = stream, nodes
+
+    async def __anext__(self) -> Any:
+        try:
+            return await anext(self._stream)
+        except asyncio.CancelledError:
+            self._cancel()
+            raise
+
+    async def aclose(self) -> None:
+        """Cancel the run."""
+        try:
+            await cast("AsyncGenerator[Any, None]", self._stream).aclose()
+        except asyncio.CancelledError:
+            self._cancel()
+            raise
+
+    def _cancel(self) -> None:
+        for task in self._nodes - {asyncio.current_task()}:
+            if task and not task.cancelling():
+                task.cancel()
 
 
 def stream_answer(
@@ -150,7 +193,7 @@ class _AnswerFilter:
     def text_of(self, part: Any) -> str:
         """The chunk of the answer in a part of the stream; `""` if it is something else."""
         namespace, event = part if self._has_subgraphs else ((), part)
-        if not isinstance(event, dict) or event.get("type") != "answer":
+        if _kind_of(event) != "answer":
             return ""
         self._namespace = namespace if self._namespace is None else self._namespace
         return str(event["text"]) if namespace == self._namespace else ""
@@ -190,12 +233,12 @@ class SotTransformer(StreamTransformer):
     def process(self, event: ProtocolEvent) -> bool:
         """Sort an event into its projection; it stays among the run's events."""
         namespace, sent = event["params"]["namespace"], event["params"]["data"]
-        kind = sent.get("type") if event["method"] == "custom" and isinstance(sent, dict) else None
-        if self._namespace is None and kind in {"outline", "answer"}:
+        kind = _kind_of(sent) if event["method"] == "custom" else ""
+        if kind and self._namespace is None:
             self._namespace = namespace
-        if namespace == self._namespace and kind == "answer":
+        if kind == "answer" and namespace == self._namespace:
             self._answer.push(sent["text"])
-        elif namespace == self._namespace and kind in {"outline", "token", "point"}:
+        elif kind and namespace == self._namespace:
             self._points.push(sent)
         return True
 

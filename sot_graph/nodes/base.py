@@ -1,5 +1,6 @@
 """What all nodes share: one form for sync and async, the turn's question, and the answer's message."""
 
+import asyncio
 from abc import abstractmethod
 from collections.abc import Callable, Generator, Sequence
 from functools import partial
@@ -76,6 +77,8 @@ class Node(Runnable[Any, Any]):
         """Do the work in a task."""
         steps = self.steps(input, ensure_config(config))
         advance: Callable[[], Request] = partial(next, steps)
+        tasks, task = run_of(ensure_config(config)).tasks, asyncio.current_task()
+        tasks.add(task)
         try:
             while True:
                 request = advance()
@@ -85,6 +88,8 @@ class Node(Runnable[Any, Any]):
                     advance = partial(steps.throw, error)
         except StopIteration as end:
             return end.value
+        finally:
+            tasks.discard(task)
 
     def resolved(self, config: RunnableConfig) -> Any:
         """The node's model with a run's `configurable` values."""
@@ -157,16 +162,16 @@ def answer_update(state: SotState, text: str, attempts: Sequence[Attempt], confi
     run = run_of(config)
     answer = GAP.join(part for part in (state.get("opening"), text) if part)
     # The chunks were streamed with this id, so LangGraph does not send the message again.
-    message_id = state.get("answer_id") or run.message_id
+    run.message_id = state.get("answer_id") or run.message_id
     made = [*state.get("opening_attempts", []), *state["attempts"], *attempts]
     # In a fresh run, an attempt from before the run was answered by the cache.
     cached = [each for each in made if run.is_fresh and each["began"] < run.began]
     paid = [*run.attempts_before, *(each for each in made if each not in cached)]
     message = AIMessage(
         answer,
-        id=message_id,
+        id=run.message_id,
         usage_metadata=total_usage(each["usage"] for each in paid),
         response_metadata={"sot": summarize(paid, state.get("points") or [], {each["index"] for each in cached})},
     )
     run.answer.finish(message, config)
-    return {"answer": answer, "answer_id": message_id, "messages": [message], "attempts": attempts}
+    return {"answer": answer, "answer_id": run.message_id, "messages": [message], "attempts": attempts}

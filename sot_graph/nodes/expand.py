@@ -110,12 +110,13 @@ class Expand(Node):
     def _restore_answer(self, config: RunnableConfig) -> Generator[PendingWrites, list[Any], None]:
         """Stream what is written already: the opening, and in a resumed run the points of the run before."""
         run = run_of(config)
+        if not run.is_fresh:
+            run.message_id = read_state(config, "answer_id") or run.message_id
         if not (self.is_answer and run.is_streamed(config)):
             return
         run.answer.put(OPENING, read_state(config, "opening") or "", config, ends=True)
         if not run.is_fresh and not run.is_restored:
             run.is_restored = True
-            run.message_id = read_state(config, "answer_id") or run.message_id
             pending = yield PendingWrites("points", config)
             points = merge_points(read_state(config, "points") or [], [point for points in pending for point in points])
             for point in (point for point in points if point["status"] != "failed"):

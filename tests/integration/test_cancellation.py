@@ -9,6 +9,7 @@ from dataclasses import replace
 from types import FrameType
 from typing import Any
 
+import anyio
 import pytest
 from langchain_core.messages import AIMessageChunk
 from langchain_core.output_parsers import StrOutputParser
@@ -17,7 +18,7 @@ from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.graph import START, StateGraph
 from langgraph.types import RetryPolicy
 
-from sot_graph import DemoChatModel, SotInput, create_sot_graph, stream_answer
+from sot_graph import DemoChatModel, SotInput, astream_answer, create_sot_graph, stream_answer
 from tests.fake_openai import TITLES, FakeOpenAI, Reply, Request, Script, usual
 from tests.integration.conftest import THREAD
 from tests.processes import Forked, wait_until
@@ -25,7 +26,7 @@ from tests.processes import Forked, wait_until
 QUESTION: SotInput = {"question": "How can I sleep better?"}
 NEVER = 600
 """Seconds that no test waits for: what ends after it has not ended at once."""
-LONG = 1.2
+LONG = 3
 """Seconds that a call takes: the alarm comes while it is in flight."""
 
 
@@ -64,6 +65,31 @@ async def test_cancelling_the_task_ends_all_calls(server: FakeOpenAI, stage: str
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
+    await asyncio.to_thread(wait_until_quiet, server)
+
+
+@pytest.mark.parametrize("form", ["ainvoke", "astream", "astream_answer", "an outer graph's"])
+async def test_a_cancel_scope_of_anyio_ends_all_calls(server: FakeOpenAI, form: str) -> None:
+    """It cancels a task again and again until it ends, and so interrupts LangGraph, which would cancel the calls."""
+    server.script = silent("expand")
+    graph = create_sot_graph(server.model())
+    if form == "an outer graph's":
+        graph = create_sot_graph(
+            server.model(), expander=create_sot_graph(server.model(), route="always"), max_points=2
+        )
+
+    async def run() -> None:
+        if form == "astream":
+            _ = [part async for part in graph.astream(QUESTION)]
+        elif form == "astream_answer":
+            _ = [chunk async for chunk in astream_answer(graph, QUESTION)]
+        else:
+            await graph.ainvoke(QUESTION)
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(run)
+        await asyncio.to_thread(wait_until, lambda: server.in_flight >= 4)
+        group.cancel_scope.cancel()
     await asyncio.to_thread(wait_until_quiet, server)
 
 
@@ -169,7 +195,7 @@ def test_a_sync_run_that_was_stopped_resumes_with_what_was_not_written(server: F
 
 @pytest.mark.parametrize("nested", [False, True], ids=["alone", "in a parent"])
 def test_no_call_starts_after_a_sync_stream_is_closed(server: FakeOpenAI, *, nested: bool) -> None:
-    server.script = lasting(2)
+    server.script = lasting(LONG)
     graph: Any = create_sot_graph(server.model())
     if nested:
         builder = StateGraph(SotInput)

@@ -9,14 +9,20 @@ from langchain_core.runnables import RunnableLambda
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.config import get_stream_writer
 from langgraph.graph import START, MessagesState, StateGraph
+from langgraph.types import Command, RetryPolicy
 
-from sot_graph import ExpansionError, SotTransformer, create_sot_graph
+from sot_graph import ExpansionError, SotTransformer, create_sot_graph, stream_answer
 from tests.fake_openai import TITLES, FakeOpenAI, Reply, usual
 from tests.integration.conftest import THREAD
 from tests.processes import wait_until
 
 pytestmark = pytest.mark.filterwarnings(f"ignore::{LangChainBetaWarning.__module__}.{LangChainBetaWarning.__name__}")
 QUESTION: Any = {"question": "How can I sleep better?"}
+OTHERS = [
+    *("text", ["list"], {"type": None}, {"type": ["outline"]}, {"type": "token", "text": "not ours"}),
+    *({"type": "answer", "value": 1}, {"type": "outline"}, {"type": "point", "index": "1"}),
+]
+"""What other nodes may send."""
 FORMS = pytest.mark.parametrize("is_async", [False, True], ids=["sync", "async"])
 
 
@@ -47,8 +53,8 @@ async def test_the_answer_is_a_projection_in_reading_order(server: FakeOpenAI, *
 
 @FORMS
 async def test_the_answer_begins_before_the_last_point_is_written(server: FakeOpenAI, *, is_async: bool) -> None:
-    server.script = lambda request: Reply("Late.", first_token=1) if request.title == TITLES[-1] else usual(request)
-    graph = create_sot_graph(server.model())
+    server.script = lambda request: Reply("Late.", first_token=600) if request.title == TITLES[-1] else usual(request)
+    graph = create_sot_graph(server.model(timeout=3), retry_policy=RetryPolicy(max_attempts=1))
     if is_async:
         arun = await graph.astream_events(QUESTION, version="v3")
         assert await anext(aiter(arun.answer))
@@ -121,7 +127,7 @@ async def test_other_custom_events_are_left_alone(server: FakeOpenAI, *, is_asyn
     builder = StateGraph(MessagesState)
 
     def first(_state: Any) -> None:
-        for sent in ("text", {"type": "token", "text": "not ours"}, {"type": None}, ["list"]):
+        for sent in OTHERS:
             get_stream_writer()(sent)
 
     builder.add_node("first", RunnableLambda(first))
@@ -131,6 +137,8 @@ async def test_other_custom_events_are_left_alone(server: FakeOpenAI, *, is_asyn
     given = {"messages": [("user", "How can I sleep better?")]}
     events, _ = await read(builder.compile(), given, "points", is_async=is_async, transformers=[SotTransformer])
     assert events[0]["type"] == "outline"
+    chunks = list(stream_answer(builder.compile(), given))
+    assert chunks, "nor do they disturb the answer"
 
 
 @FORMS
@@ -152,6 +160,41 @@ async def test_a_thread_that_resumes_streams_the_answer_from_its_beginning(
     chunks, output = await read(graph, None, "answer", is_async=is_async, config=THREAD)
     assert "".join(chunks) == output["answer"]
     assert len(server.requests) == 6
+
+
+@FORMS
+@pytest.mark.parametrize("merged", [False, True])
+async def test_a_thread_that_resumes_has_all_events_of_its_points(
+    server: FakeOpenAI, *, is_async: bool, merged: bool
+) -> None:
+    server.script = lambda request: Reply(status=401) if request.title == TITLES[0] else usual(request)
+    merge = (lambda points: "\n".join(point["text"] for point in points)) if merged else None
+    graph = create_sot_graph(server.model(), checkpointer=InMemorySaver(), merge=merge)
+    with pytest.raises(ExpansionError):
+        await graph.ainvoke(QUESTION, THREAD)
+    server.script = usual
+    events, output = await read(graph, None, "points", is_async=is_async, config=THREAD)
+    assert "".join(event["text"] for event in events if event["type"] == "token") == output["points"][0]["text"]
+    assert events[-1] == {"type": "point", "index": 1, "status": "written"}
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"lead": True}, {"merge": lambda points: points[0]["text"]}], ids=["joined", "lead", "merge"]
+)
+def test_an_answer_whose_failed_point_is_written_later_is_the_same_message(
+    server: FakeOpenAI, options: dict[str, Any]
+) -> None:
+    server.script = lambda request: Reply(status=401) if request.title == TITLES[1] else usual(request)
+    graph = create_sot_graph(server.model(), checkpointer=InMemorySaver(), on_error="keep", **options)
+    before = graph.invoke(QUESTION, THREAD)["messages"][-1]
+    server.script = usual
+    run = graph.stream_events(Command(goto="merge"), THREAD, version="v3")
+    found = [(str(message.text), message.output) for message in run.messages]
+    output: Any = run.output
+    last = output["messages"][-1]
+    assert [(text, made.id) for text, made in found] == [(last.text, last.id)]
+    assert last.id == before.id
+    assert len(output["messages"]) == 2
 
 
 async def test_messages_and_the_answer_can_be_read_at_once(server: FakeOpenAI) -> None:

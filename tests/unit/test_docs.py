@@ -56,6 +56,7 @@ def test_blocks_run_and_print_what_the_page_shows(block: Block) -> None:
     run_python(block)
 
 
+@pytest.mark.filterwarnings("ignore::langchain_core._api.LangChainBetaWarning")  # version 3 of the event stream
 @pytest.mark.parametrize("code", IN_DOCSTRINGS)
 def test_examples_of_docstrings_run(code: str, capsys: pytest.CaptureFixture[str]) -> None:
     exec(compile(textwrap.dedent(code), "example", "exec"), {"__name__": "example"})
