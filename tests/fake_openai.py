@@ -337,6 +337,7 @@ class Host:
             Starlette(routes=routes),
             log_level="critical",
             lifespan="off",
+            ws="none",
             timeout_graceful_shutdown=1,
         )
         server = uvicorn.Server(config)
