@@ -98,12 +98,11 @@ def push_end(config: RunnableConfig, message_id: str, message: AIMessage) -> Non
 
 
 def _push_events(config: RunnableConfig, message_id: str, events: Iterable[Any]) -> None:
-    metadata = config["metadata"]
-    for handler in filter(_streams_events, handlers_of(config)):
-        cast("StreamMessagesHandlerV2", handler).seen.add(message_id)  # or it would send the message again
+    metadata = {**config["metadata"], "run_id": message_id}
+    for handler in cast("Iterable[StreamMessagesHandlerV2]", filter(_streams_events, handlers_of(config))):
+        handler.seen.add(message_id)  # or it would send the message again
         for event in events:
-            part = (event, {**metadata, "run_id": message_id})
-            cast("StreamMessagesHandlerV2", handler).stream((graph_namespace(metadata), "messages", part))
+            handler.stream((graph_namespace(metadata), "messages", (event, metadata)))
 
 
 # Replaced by: an option of `invoke` that keeps a call out of the stream of messages.

@@ -49,7 +49,7 @@ class Run:
         self.is_restored = False
         self.outlined: Future[None] = Future()  # done once there is an outline: then the points wait for the opening
         self.errors: dict[int, Exception] = {}  # of the points that this run has failed to write
-        self.tasks: set[asyncio.Task[Any] | None] = set()  # of the nodes that run, if the run is async
+        self.tasks: set[asyncio.Task[Any]] = set()  # of the nodes that run, if the run is async
         # In milliseconds, as in the records of calls: rounded down, a call would seem older than its run.
         self.began = round(time.time(), 3)
         # For the graph of an agent's tool: its answer is the agent's message, and includes the agent's own call.

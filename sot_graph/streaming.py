@@ -56,9 +56,9 @@ _SHAPES = {"outline": ("titles", list), "token": ("index", int), "point": ("inde
 
 def _kind_of(sent: Any) -> str:
     """The type of an event; "" of what is none of ours."""
-    kind = sent.get("type") if isinstance(sent, dict) else None
-    key, values = _SHAPES.get(kind, ("", str)) if isinstance(kind, str) else ("", str)
-    return str(kind) if key and isinstance(sent.get(key), values) else ""
+    event = sent if isinstance(sent, dict) else {}
+    key, values = _SHAPES.get(kind := str(event.get("type")), ("", ()))
+    return kind if isinstance(event.get(key), values) else ""
 
 
 def emit(event: SotEvent) -> None:
@@ -83,7 +83,7 @@ class UntilCancelled(AsyncIterator[Any]):
     until it has ended. No generator, for the reason of `AsyncAnswerIterator`.
     """
 
-    def __init__(self, stream: AsyncIterator[Any], nodes: "set[asyncio.Task[Any] | None]") -> None:
+    def __init__(self, stream: AsyncIterator[Any], nodes: "set[asyncio.Task[Any]]") -> None:
         self._stream, self._nodes = stream, nodes
 
     async def __anext__(self) -> Any:
@@ -102,8 +102,8 @@ class UntilCancelled(AsyncIterator[Any]):
             raise
 
     def _cancel(self) -> None:
-        for task in self._nodes - {asyncio.current_task()}:
-            if task and not task.cancelling():
+        for task in self._nodes:
+            if task is not asyncio.current_task() and not task.cancelling():
                 task.cancel()
 
 

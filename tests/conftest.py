@@ -1,8 +1,7 @@
 """What all tests have in common."""
 
-import os
 import ssl
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 
 import pytest
 from hypothesis import settings
@@ -12,9 +11,10 @@ settings.register_profile("steady", derandomize=True)
 settings.load_profile("steady")
 
 
-def pytest_xdist_auto_num_workers() -> int:
+@pytest.hookimpl(wrapper=True)
+def pytest_xdist_auto_num_workers() -> Generator[None, int, int]:
     """The workers of `-n auto`: most tests wait more than they compute, so there are more than cores."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = yield
     return max(cores, min(cores * 3 // 2, 8))
 
 

@@ -4,7 +4,7 @@ import asyncio
 from abc import abstractmethod
 from collections.abc import Callable, Generator, Sequence
 from functools import partial
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, cast
 
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage
 from langchain_core.runnables import Runnable, RunnableConfig
@@ -75,9 +75,10 @@ class Node(Runnable[Any, Any]):
 
     async def ainvoke(self, input: Any, config: RunnableConfig | None = None, **_kwargs: Any) -> Any:  # noqa: A002 - Runnable's name
         """Do the work in a task."""
-        steps = self.steps(input, ensure_config(config))
+        config = ensure_config(config)
+        steps = self.steps(input, config)
         advance: Callable[[], Request] = partial(next, steps)
-        tasks, task = run_of(ensure_config(config)).tasks, asyncio.current_task()
+        tasks, task = run_of(config).tasks, cast("asyncio.Task[Any]", asyncio.current_task())
         tasks.add(task)
         try:
             while True:

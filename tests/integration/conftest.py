@@ -6,6 +6,7 @@ from typing import Any, Protocol
 import pytest
 from langchain_core.runnables import Runnable, RunnableConfig
 from langchain_openai import ChatOpenAI
+from langgraph.graph import START, MessagesState, StateGraph
 
 from sot_graph import llama, local_chat_model
 from tests.fake_openai import FakeOpenAI, Host
@@ -19,6 +20,14 @@ class Run(Protocol):
     def __call__(
         self, graph: Runnable[Any, Any], given: Any, config: RunnableConfig | None = None
     ) -> Awaitable[dict[str, Any]]: ...
+
+
+def parent_of(graph: Runnable[Any, Any], **options: Any) -> Any:
+    """A graph of messages that has another one as its only node."""
+    builder = StateGraph(MessagesState)
+    builder.add_node("write", graph)
+    builder.add_edge(START, "write")
+    return builder.compile(**options)
 
 
 @pytest.fixture(scope="session")

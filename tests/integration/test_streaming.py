@@ -19,13 +19,13 @@ from langchain_core.messages import HumanMessage
 from langchain_core.runnables import RunnableConfig, RunnableLambda
 from langgraph.cache.memory import InMemoryCache
 from langgraph.checkpoint.memory import InMemorySaver
-from langgraph.graph import END, START, MessagesState, StateGraph
+from langgraph.graph import START, MessagesState, StateGraph
 from langgraph.types import CachePolicy, RetryPolicy
 
 from sot_graph import ExpansionError, SotInput, astream_answer, create_sot_graph, stream_answer
 from sot_graph.prompts import GO_ON, LEAD
 from tests.fake_openai import TITLES, FakeOpenAI, Reply, Request, Script, outline_json, usual
-from tests.integration.conftest import THREAD
+from tests.integration.conftest import THREAD, parent_of
 from tests.processes import Forked
 
 QUESTION: SotInput = {"question": "How can I sleep better?"}
@@ -233,14 +233,6 @@ def test_events_tell_all_there_is(server: FakeOpenAI) -> None:
 # --- "messages" mode -----------------------------------------------------------------------------
 
 
-def in_parent(graph: Any, **options: Any) -> Any:
-    builder = StateGraph(MessagesState)
-    builder.add_node("write", graph)
-    builder.add_edge(START, "write")
-    builder.add_edge("write", END)
-    return builder.compile(**options)
-
-
 @pytest.mark.parametrize("nested", [False, True], ids=["alone", "in a parent"])
 @pytest.mark.parametrize("lead", [False, True], ids=["", "lead"])
 @pytest.mark.parametrize("form", ["sync", "async"])
@@ -254,7 +246,7 @@ async def test_the_answer_is_one_message_that_begins_before_the_last_point_ends(
 
     server.script = script
     graph: Any = create_sot_graph(server.model(), lead=lead)
-    graph = in_parent(graph) if nested else graph
+    graph = parent_of(graph) if nested else graph
     given = {"messages": [HumanMessage(QUESTION["question"] or "", id="1")]}
     chunks: list[tuple[Any, float]] = []
     result: dict[str, Any] = {}
@@ -285,7 +277,7 @@ async def test_the_answer_is_one_message_that_begins_before_the_last_point_ends(
 
 
 async def test_a_parent_that_streams_only_itself_gets_the_message_whole(server: FakeOpenAI) -> None:
-    parent = in_parent(create_sot_graph(server.model()))
+    parent = parent_of(create_sot_graph(server.model()))
     given = {"messages": [HumanMessage("Hm?", id="1")]}
     chunks = [message async for message, _ in parent.astream(given, stream_mode="messages")]
     assert [type(chunk).__name__ for chunk in chunks] == ["AIMessage"]
@@ -293,7 +285,7 @@ async def test_a_parent_that_streams_only_itself_gets_the_message_whole(server: 
 
 async def test_a_parents_answer_can_be_read_too(server: FakeOpenAI, read_answer: ReadAnswer) -> None:
     server.script = backwards
-    parent = in_parent(create_sot_graph(server.model()))
+    parent = parent_of(create_sot_graph(server.model()))
     given = {"messages": [HumanMessage("Hm?", id="1")]}
     chunks = await read_answer(parent, given)
     assert len(chunks) > 4
@@ -309,7 +301,7 @@ def calls_inside(graph: Any) -> Any:
     async def awrite(state: MessagesState) -> Any:
         return {"messages": [(await graph.ainvoke({"messages": state["messages"]}))["messages"][-1]]}
 
-    return in_parent(RunnableLambda(write, awrite))
+    return parent_of(RunnableLambda(write, awrite))
 
 
 async def test_a_node_that_passes_no_config_on_is_read_all_the_same(
@@ -396,7 +388,7 @@ async def test_after_a_broken_run_the_written_points_come_out_at_once(
 ) -> None:
     saver = InMemorySaver()
     graph: Any = create_sot_graph(server.model(), checkpointer=None if nested else saver, lead=True)
-    graph = in_parent(graph, checkpointer=saver) if nested else graph
+    graph = parent_of(graph, checkpointer=saver) if nested else graph
     given = {"messages": [HumanMessage("Hm?", id="1")]}
     server.script = lambda request: Reply("Late.", first_token=9) if request.title == TITLES[2] else usual(request)
     task = asyncio.create_task(graph.ainvoke(given, THREAD))
@@ -473,7 +465,7 @@ async def test_leaving_the_loop_ends_the_calls_and_leaves_nothing(server: FakeOp
 async def test_leaving_the_loop_ends_a_sync_run_after_the_calls_in_flight(server: FakeOpenAI, *, nested: bool) -> None:
     server.script = lambda request: replace(usual(request), per_token=0.04)
     graph: Any = create_sot_graph(server.model())
-    graph, given = (in_parent(graph), {"messages": [HumanMessage("Hm?", id="1")]}) if nested else (graph, QUESTION)
+    graph, given = (parent_of(graph), {"messages": [HumanMessage("Hm?", id="1")]}) if nested else (graph, QUESTION)
     threads = set(threading.enumerate())
     for _ in stream_answer(graph, given):
         break

@@ -9,8 +9,7 @@ from langchain.agents import create_agent
 from langchain_core.caches import InMemoryCache
 from langchain_core.callbacks import AsyncCallbackHandler, BaseCallbackHandler
 from langchain_core.globals import set_llm_cache
-from langchain_core.runnables import Runnable, RunnableConfig
-from langgraph.graph import START, MessagesState, StateGraph
+from langchain_core.runnables import RunnableConfig
 from langgraph.types import RetryPolicy
 
 from sot_graph import (
@@ -24,7 +23,7 @@ from sot_graph import (
 )
 from tests.agents import OUTLINED, calling, lookup, playing
 from tests.fake_openai import TITLES, FakeOpenAI, Reply, Request, outline_json, usual
-from tests.integration.conftest import Run
+from tests.integration.conftest import Run, parent_of
 from tests.langsmith_sink import Sink
 
 QUESTION: SotInput = {"question": "How can I sleep better?"}
@@ -47,13 +46,6 @@ def assert_streamed(server: FakeOpenAI, stage: str = "expand") -> None:
     assert all(request.body.get("stream") for request in server.of_stage(stage)), (
         "somebody reads, and the model does not"
     )
-
-
-def parent_of(graph: Runnable[Any, Any]) -> Any:
-    builder = StateGraph(MessagesState)
-    builder.add_node("write", graph)
-    builder.add_edge(START, "write")
-    return builder.compile()
 
 
 def collecting(is_async: bool) -> Any:  # noqa: FBT001 - a fixture's parameter

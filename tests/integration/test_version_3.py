@@ -4,7 +4,6 @@ import asyncio
 from typing import Any
 
 import pytest
-from langchain_core._api import LangChainBetaWarning
 from langchain_core.runnables import RunnableLambda
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.config import get_stream_writer
@@ -13,10 +12,10 @@ from langgraph.types import Command, RetryPolicy
 
 from sot_graph import ExpansionError, SotTransformer, create_sot_graph, stream_answer
 from tests.fake_openai import TITLES, FakeOpenAI, Reply, usual
-from tests.integration.conftest import THREAD
+from tests.integration.conftest import THREAD, parent_of
 from tests.processes import wait_until
 
-pytestmark = pytest.mark.filterwarnings(f"ignore::{LangChainBetaWarning.__module__}.{LangChainBetaWarning.__name__}")
+pytestmark = pytest.mark.filterwarnings("ignore::langchain_core._api.LangChainBetaWarning")
 QUESTION: Any = {"question": "How can I sleep better?"}
 OTHERS = [
     *("text", ["list"], {"type": None}, {"type": ["outline"]}, {"type": "token", "text": "not ours"}),
@@ -33,13 +32,6 @@ async def read(graph: Any, given: Any, name: str, *, is_async: bool, **options: 
         return [*getattr(run, name)], run.output
     run = await graph.astream_events(given, version="v3", **options)
     return [each async for each in getattr(run, name)], await run.output()
-
-
-def parent_of(graph: Any) -> Any:
-    builder = StateGraph(MessagesState)
-    builder.add_node("write", graph)
-    builder.add_edge(START, "write")
-    return builder.compile()
 
 
 @FORMS
