@@ -185,9 +185,9 @@ async def test_where_a_sent_question_failed_no_written_point_is_requested_again(
     def failing(request: Request) -> Reply:
         reply = on_subjects(request)
         if "owls" in request.prompt and request.title == TITLES[1]:
-            return Reply(status=401, first_token=0.3)
+            return Reply(status=401, first_token=1.5)
         if "bees" in request.prompt and request.title == TITLES[3]:
-            reply.first_token = 0.9  # still in flight when the owls fail, upon which an async engine cancels it
+            reply.first_token = 3  # still in flight when the owls fail, upon which an async engine cancels it
         return reply
 
     server.script = failing
