@@ -29,6 +29,7 @@ OPTIONS: dict[str, tuple[Any, str]] = {
     "merge": FUNCTION,
     "on_error": (str, "'raise' or 'keep'"),
     "review": FLAG,
+    "hedge": (float | int | str | None, "seconds, a multiple such as '3x', or None"),
     "cache_policy": (CachePolicy | None, "a langgraph CachePolicy"),
     "store": (BaseStore | None, "a langgraph BaseStore"),
     "cache": (BaseCache | None, "a langgraph BaseCache"),
@@ -51,7 +52,7 @@ def check_options(options: Mapping[str, Any]) -> None:
     for option, (kind, valid) in OPTIONS.items():
         value = options[option]
         is_class = option in ARGUMENTS and isinstance(value, type)  # callable, but it only makes an object of itself
-        if is_class or not isinstance(value, kind) or (kind in {int, int | None} and isinstance(value, bool)):
+        if is_class or not isinstance(value, kind) or (kind is not bool and isinstance(value, bool)):
             msg = f"{option} must be {valid}, not {told(value, f'{value!r:.200}')}."
             raise TypeError(msg)
     for option, choices in CHOICES.items():

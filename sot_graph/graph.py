@@ -18,6 +18,7 @@ from sot_graph import _engine
 from sot_graph.caching import with_key
 from sot_graph.checks import Resumed, check_configurable, check_input, check_limits, check_options, resumed
 from sot_graph.expander import Expander
+from sot_graph.hedging import Hedge
 from sot_graph.limits import TokenLimit, with_limit
 from sot_graph.models import Model, habits_of, is_model, prepare_model
 from sot_graph.nodes.direct import Direct
@@ -54,6 +55,7 @@ def create_sot_graph(  # noqa: PLR0913 - one option each, keyword-only
     merge: Runnable[list[Any], Any] | Callable[..., Any] | None = None,
     on_error: Literal["raise", "keep"] = "raise",
     review: bool = False,
+    hedge: float | str | None = None,
     retry_policy: RetryPolicy | Sequence[RetryPolicy] | None = None,
     cache_policy: CachePolicy[Any] | None = None,
     checkpointer: Checkpointer = None,
@@ -93,6 +95,11 @@ def create_sot_graph(  # noqa: PLR0913 - one option each, keyword-only
         review: Whether the run interrupts after the outline, with `{"question": ..., "titles": [...]}`. Resume it with
             `Command(resume=True)` (accept), a list of titles (write these) or a remark as text (a new outline that
             follows it). It needs a checkpointer, its own or the parent graph's.
+        hedge: When a request is sent once more because no text has come: after so many seconds (2.5), or a multiple
+            ("3x") of the median time to the first token of the other points (for the other calls: of earlier answers).
+            The first of the two that is answered is read. At most one more for each call, and for a quarter of the
+            points (two at least). The calls are streamed for it; an outline counts as text when it is whole. Not for an
+            expander, unless its config has `metadata={"sot_hedge": True}`.
         retry_policy: When a model call is retried. The default makes three attempts, and retries only errors that may
             pass (see `sot_graph.retry.is_transient`). It is the one layer that retries: in the graph's copy of your
             model, the client's own retries and `with_retry` are off.
@@ -144,9 +151,10 @@ def create_sot_graph(  # noqa: PLR0913 - one option each, keyword-only
     outline_habits = habits if skeleton_model is None else habits_of(outliner)
     point_habits = habits if point_writer is writer else habits_of(point_writer)
     options: Any = {**counts, "route": _runnable(route), "has_opening": lead, "is_reviewed": review}
-    options |= {"limit": outline_limit}
+    options |= {"limit": outline_limit, "hedge": Hedge.read(hedge)}
     skeleton = Skeleton(outliner, retry, system, outline_habits, **options)
-    expand = Expand(point_writer, retry, system, point_habits, headings=headings, is_answer=merge is None, limit=limit)
+    of_points: Any = {"headings": headings, "is_answer": merge is None, "limit": limit, "hedge": Hedge.read(hedge)}
+    expand = Expand(point_writer, retry, system, point_habits, **of_points)
     merger = Merge(_runnable(merge), retry, headings=headings, keep=on_error == "keep")
     given = ("question", "messages", "outline")  # what the first calls depend on
     outline_key = with_key(cache_policy, outliner, (*given, "revision"), system, route, counts, lead, max_tokens)
@@ -156,11 +164,13 @@ def create_sot_graph(  # noqa: PLR0913 - one option each, keyword-only
     builder.add_node("skeleton", skeleton, cache_policy=outline_key, trace_policy=LAST_MESSAGE)
     if lead:
         opening_key = with_key(cache_policy, writer, given, system, max_tokens)
-        opener = Lead(with_limit(prepared, opening_limit), retry, system, habits, opening_limit)
+        of_opening = (habits, opening_limit, Hedge.read(hedge))
+        opener = Lead(with_limit(prepared, opening_limit), retry, system, *of_opening)
         builder.add_node("lead", opener, cache_policy=opening_key, trace_policy=LAST_MESSAGE)
         builder.add_edge(START, "lead")
     builder.add_node("expand", expand, cache_policy=point_key)
-    builder.add_node("direct", Direct(prepared, retry, system, habits), trace_policy=LAST_MESSAGE)
+    direct = Direct(prepared, retry, system, habits, hedge=Hedge.read(hedge))
+    builder.add_node("direct", direct, trace_policy=LAST_MESSAGE)
     builder.add_node("merge", merger, trace_policy=LAST_MESSAGE)
     builder.add_edge(START, "skeleton")
     if review:

@@ -1,11 +1,10 @@
 """What the tasks of one run of the graph share: the answer in reading order, and the concurrency limit."""
 
-import asyncio
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import Future
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
+from itertools import count
 from typing import TYPE_CHECKING, Any, cast
 from uuid import uuid4
 
@@ -16,6 +15,8 @@ from langchain_core.tracers import BaseTracer
 from langgraph.errors import GraphDrained
 
 from sot_graph import _engine
+from sot_graph.concurrency import ConcurrencyLimit
+from sot_graph.hedging import Pace
 from sot_graph.messages import GAP
 from sot_graph.runaway import Runaway
 from sot_graph.streaming import AnswerEvent, TokenEvent, emit
@@ -23,6 +24,8 @@ from sot_graph.text import ReplyText
 from sot_graph.thoughts import Habits, Hold, ThoughtFilter
 
 if TYPE_CHECKING:
+    import asyncio
+
     from sot_graph.usage import Attempt
 
 OPENING = 0
@@ -55,33 +58,23 @@ class Run:
         # For the graph of an agent's tool: its answer is the agent's message, and includes the agent's own call.
         self.inner: tuple[RunnableConfig | None, list[Attempt]] = (None, [])
         self.message_config, self.attempts_before = outer.inner if outer else self.inner
-        own = [(threading.Semaphore(limit), asyncio.Semaphore(limit))] if limit else []
-        self._slots: list[tuple[threading.Semaphore, asyncio.Semaphore]] = [*own, *(outer._slots if outer else ())]  # noqa: SLF001 - of the same class
+        own = [ConcurrencyLimit(limit)] if limit else []
+        self.limits: list[ConcurrencyLimit] = [*own, *(outer.limits if outer else ())]
+        self._hedges = count(1)
+        self._paces: dict[int, Pace] = {}
 
     def note_outline(self) -> None:
         """There is an outline: the points wait for nothing but the opening."""
         if not self.outlined.done():
             self.outlined.set_result(None)
 
-    @contextmanager
-    def slot(self, *, taken: bool = True) -> Iterator[list[threading.Semaphore]]:
-        """Wait until the concurrency limit allows one more call, unless the call takes no slot; see `release`."""
-        held: list[threading.Semaphore] = []
-        try:
-            for threads, _tasks in self._slots if taken else ():
-                threads.acquire()
-                held.append(threads)
-            yield held
-        finally:
-            release(held)
+    def may_hedge(self, most: int) -> bool:
+        """Whether one more request may be sent twice, if at most so many may."""
+        return next(self._hedges) <= most
 
-    @asynccontextmanager
-    async def aslot(self, *, taken: bool = True) -> AsyncIterator[None]:
-        """Wait until the concurrency limit allows one more call; see `slot`."""
-        async with AsyncExitStack() as stack:
-            for _threads, tasks in self._slots if taken else ():
-                await stack.enter_async_context(tasks)
-            yield
+    def pace(self, siblings: int) -> Pace:
+        """The pace of the points' calls."""
+        return self._paces.setdefault(siblings, Pace(siblings=siblings))
 
     def is_streamed(self, config: RunnableConfig) -> bool:
         """Whether the answer has a subscriber."""
@@ -90,13 +83,6 @@ class Run:
     def wants_tokens(self, config: RunnableConfig, *handlers: BaseCallbackHandler) -> bool:
         """Whether anybody receives tokens while a model writes them: a subscriber, or a callback for tokens."""
         return self.is_streamed(config) or any(map(_receives_tokens, [*_engine.handlers_of(config), *handlers]))
-
-
-def release(held: list[threading.Semaphore]) -> None:
-    """Release a slot, once, whichever thread comes first: the call's own, or one that leaves the call."""
-    with suppress(IndexError):
-        while True:
-            held.pop().release()
 
 
 def run_of(config: RunnableConfig) -> Run:

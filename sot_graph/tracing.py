@@ -7,6 +7,7 @@ from langchain_core.runnables import RunnableConfig
 from langgraph.constants import TAG_NOSTREAM
 from langgraph.types import TracePolicy
 
+from sot_graph.hedging import KEY
 from sot_graph.state import SotState
 
 TAG = "sot:"
@@ -19,14 +20,22 @@ def graph_metadata(name: str) -> dict[str, str]:
     return {"ls_integration": "sot_graph", "sot_graph_name": name, "sot_graph_version": __version__}
 
 
-def call_config(
-    config: RunnableConfig, stage: str, what: str, attempt: int, *, index: int | None = None, title: str | None = None
+def call_config(  # noqa: PLR0913 - what names a call
+    config: RunnableConfig,
+    stage: str,
+    what: str,
+    attempt: int,
+    *,
+    index: int | None = None,
+    title: str | None = None,
+    is_hedge: bool = False,
 ) -> RunnableConfig:
     """Name the run of one attempt, so that a trace tells the calls apart by name, tags (`sot:expand`) and metadata."""
     point = {key: value for key, value in {"point": index, "title": title}.items() if value is not None}
     # `nostream` keeps the tokens of single calls out of "messages" mode, where the answer is one message in order.
     tags = [f"{TAG}{stage}", *(f"{TAG}{key}:{value}" for key, value in point.items()), TAG_NOSTREAM]
     metadata = {f"sot_{key}": value for key, value in {"stage": stage, "attempt": attempt, **point}.items()}
+    metadata |= {KEY: True} if is_hedge else {}
     return {
         **config,
         "run_name": f"{stage} {what}",  # not the node's name, or the engine would take the run for the node
@@ -38,7 +47,7 @@ def call_config(
 def nested_config(config: RunnableConfig) -> RunnableConfig:
     """The config of a SoT graph that writes a point: its calls have stages of their own, and `sot_within` the point."""
     tags = [tag for tag in config.get("tags") or () if not tag.startswith(TAG)]
-    own = {"sot_stage", "sot_attempt", "sot_point", "sot_title"}
+    own = {"sot_stage", "sot_attempt", "sot_point", "sot_title", KEY}
     metadata = {key: value for key, value in (config.get("metadata") or {}).items() if key not in own}
     return {**config, "tags": tags, "metadata": {**metadata, "sot_within": config.get("run_name")}}
 

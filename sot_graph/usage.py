@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextvars import ContextVar
 from functools import reduce
-from typing import Any, cast
+from typing import Any, NotRequired, cast
 from uuid import UUID
 
 from langchain_core.callbacks import BaseCallbackHandler
@@ -33,6 +33,8 @@ class Attempt(TypedDict):
     requests: int  # several if an expander, a route or a merge sent them
     usage: UsageMetadata | None
     error: str | None
+    is_hedge: NotRequired[bool]  # sent beside a request that had not been answered; see `create_sot_graph(hedge=...)`
+    is_lost: NotRequired[bool]  # of such two requests, the one that is not read
 
 
 class Figures(TypedDict):
@@ -59,7 +61,8 @@ class PointFigures(Figures):
 class SotMetadata(TypedDict):
     """`response_metadata["sot"]` of the answer's message; times in seconds."""
 
-    calls: int  # number of requests, retries and failures included
+    calls: int  # number of requests, retries, hedges and failures included
+    hedges: int  # of them, those that were sent beside another one
     seconds: float  # while calls ran or waited; a pause between two runs of a thread does not count
     critical_path_seconds: float  # the slowest call of each step, with retries and their pauses, without queueing
     sequential_seconds: float  # how long the same calls take one after the other
@@ -129,6 +132,26 @@ def attempt_record(
     )
 
 
+def lost_record(record: Attempt, ended: float, other: Attempt) -> Attempt:
+    """The record of a request that was raced with another one, and is not read.
+
+    Nobody says what a cancelled request cost. A provider may bill its input, which is that of the other one.
+    """
+    tokens = other["usage"]["input_tokens"] if other["usage"] else 0
+    billed = UsageMetadata(input_tokens=tokens, output_tokens=0, total_tokens=tokens) if tokens else None
+    sent = _sent(record)
+    # The time until the other one was sent belongs to the path, and so does the pause before a first one.
+    waited = 0.0 if record.get("is_hedge") else max(0.0, record["critical_path_seconds"] - record["seconds"])
+    return {
+        **record,
+        "seconds": max(0.0, round(ended - sent, 3)),
+        "sequential_seconds": 0.0,
+        "critical_path_seconds": round(waited, 3),
+        "usage": record["usage"] or billed,
+        "is_lost": True,
+    }
+
+
 def total_usage(usages: Iterable[UsageMetadata | None]) -> UsageMetadata | None:
     """Add up token counts; None if there are none."""
     return reduce(add_usage, filter(None, usages), cast("UsageMetadata | None", None))
@@ -160,6 +183,7 @@ def summarize(
     total = _figures(made)
     return SotMetadata(
         calls=total["calls"],
+        hedges=sum(each.get("is_hedge", False) for each in made),
         seconds=total["seconds"],
         critical_path_seconds=round(sum(paths[name] for name in critical), 3),
         sequential_seconds=total["sequential_seconds"],

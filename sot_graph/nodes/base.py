@@ -12,6 +12,7 @@ from langchain_core.runnables.config import ensure_config
 from langgraph.types import Command, RetryPolicy
 
 from sot_graph.calls import Call
+from sot_graph.hedging import Hedge, may_be_called_twice
 from sot_graph.limits import TokenLimit, with_limit
 from sot_graph.messages import GAP, is_blank, kind_of, question_of
 from sot_graph.models import is_model, resolve
@@ -48,8 +49,9 @@ class Node(Runnable[Any, Any]):
         system_prompt: SystemMessage | None = None,
         habits: Habits | None = None,
         limit: TokenLimit | None = None,
+        hedge: Hedge | None = None,
     ) -> None:
-        self.model, self.limit = model, limit
+        self.model, self.limit, self.hedge = model, limit, hedge
         self.habits = habits or Habits()
         self.policies = policies
         self.system_prompt = system_prompt
@@ -103,7 +105,9 @@ class Node(Runnable[Any, Any]):
         """One call, of the node's model if there is no other `runnable`; see `Call`."""
         runnable = options["runnable"] if "runnable" in options else self.resolved(config)
         secrets = self.secrets if runnable is self.model else {*self.secrets, *secrets_of(runnable)}
+        may_hedge = is_model(runnable) or may_be_called_twice(runnable)
         options |= {"runnable": runnable, "policies": self.policies, "secrets": secrets}
+        options |= {"hedge": self.hedge if may_hedge else None}
         return Call(stage=stage, what=what, config=config, prompt=prompt, **options)
 
     def messages(self, conversation: Sequence[BaseMessage], turns: Sequence[str] = ()) -> list[BaseMessage]:

@@ -13,6 +13,7 @@ from sot_graph._engine import PendingWrites, read_state
 from sot_graph.caching import digest
 from sot_graph.calls import Call
 from sot_graph.expander import Expander
+from sot_graph.hedging import Hedge
 from sot_graph.limits import TokenLimit
 from sot_graph.messages import GAP
 from sot_graph.models import Model
@@ -60,12 +61,13 @@ class Expand(Node):
         headings: bool,
         is_answer: bool,  # false if a merge of the caller's makes the answer
         limit: TokenLimit | None,
+        hedge: Hedge | None,
     ) -> None:
         self.expander = model if isinstance(model, Expander) else None
         if self.expander:  # it may have a system prompt of its own
             system_prompt = system_prompt or SystemMessage("")
         runnable = model.runnable if isinstance(model, Expander) else model
-        super().__init__(runnable, policies, system_prompt, habits, limit)
+        super().__init__(runnable, policies, system_prompt, habits, limit, hedge)
         self.headings, self.is_answer = headings, is_answer
 
     def steps(self, task: PointTask, config: RunnableConfig) -> Steps:
@@ -104,7 +106,7 @@ class Expand(Node):
             return expander.input(messages) if expander else messages
 
         options = expander.call_options() if expander else {}
-        point = {"writer": writer, "index": task["index"], "title": task["title"]}
+        point = {"writer": writer, "index": task["index"], "title": task["title"], "siblings": len(task["outline"])}
         return self.call("expand", f"{task['index']}: {task['title']}", config, prompt, **point, **options)
 
     def _restore_answer(self, config: RunnableConfig) -> Generator[PendingWrites, list[Any], None]:

@@ -16,6 +16,7 @@ from langgraph.types import Overwrite, RetryPolicy
 
 from sot_graph import _engine
 from sot_graph.calls import Call
+from sot_graph.hedging import Hedge
 from sot_graph.limits import TokenLimit
 from sot_graph.models import Model, structured
 from sot_graph.nodes.base import Node, Request, Steps, Turn, read_turn
@@ -52,8 +53,9 @@ class Skeleton(Node):
         has_opening: bool,
         is_reviewed: bool,
         limit: TokenLimit | None,
+        hedge: Hedge | None,
     ) -> None:
-        super().__init__(model, policies, system_prompt, habits, limit)
+        super().__init__(model, policies, system_prompt, habits, limit, hedge)
         self.secrets = secrets_of(model, route)
         self.route, self.is_reviewed = route, is_reviewed
         self.min_points, self.max_points, self.has_opening = min_points, max_points, has_opening

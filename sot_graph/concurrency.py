@@ -1,0 +1,110 @@
+"""The concurrency limit of a run: how many of its calls may be in flight, in threads and in tasks."""
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Iterator, Sequence
+from concurrent.futures import Future
+from contextlib import asynccontextmanager, contextmanager, suppress
+from heapq import heappop, heappush
+from itertools import count
+
+
+class ConcurrencyLimit:
+    """So many calls at once; of those that wait, the first in reading order is the next."""
+
+    def __init__(self, limit: int) -> None:
+        self._free, self._lock = limit, threading.Lock()
+        self._waiting: list[tuple[int, int, Future[None]]] = []
+        self._numbers = count()
+
+    def acquire(self, index: int) -> "Future[None]":
+        """Returns what is done once the call of the text at this index has a slot."""
+        granted: Future[None] = Future()
+        with self._lock:
+            if self._free:
+                self._free -= 1
+                granted.set_result(None)
+            else:
+                heappush(self._waiting, (index, next(self._numbers), granted))
+        return granted
+
+    def acquire_at_once(self) -> bool:
+        """Take a slot if one is free; returns whether it was."""
+        with self._lock:
+            is_free = self._free > 0
+            self._free -= is_free
+            return is_free
+
+    def leave(self, granted: "Future[None]") -> None:
+        """Wait no more for a slot; give it back if it is there already."""
+        if not granted.cancel():
+            self.release()
+
+    def release(self) -> None:
+        """Give a slot to the next call."""
+        with self._lock:
+            while self._waiting:
+                _index, _number, granted = heappop(self._waiting)
+                if granted.set_running_or_notify_cancel():
+                    granted.set_result(None)
+                    return
+            self._free += 1
+
+
+Held = list[ConcurrencyLimit]
+"""The limits that a call has a slot of."""
+
+
+@contextmanager
+def slot(limits: Sequence[ConcurrencyLimit], index: int) -> Iterator[Held]:
+    """Wait in a thread until all limits allow one more call; see `release`."""
+    held: Held = []
+    try:
+        for limit in limits:
+            granted = limit.acquire(index)
+            try:
+                granted.result()
+            except BaseException:
+                limit.leave(granted)
+                raise
+            held.append(limit)
+        yield held
+    finally:
+        release(held)
+
+
+@asynccontextmanager
+async def aslot(limits: Sequence[ConcurrencyLimit], index: int) -> AsyncIterator[Held]:
+    """Wait in a task until all limits allow one more call; see `slot`."""
+    held: Held = []
+    try:
+        for limit in limits:
+            granted = limit.acquire(index)
+            try:
+                await asyncio.wrap_future(granted)
+            except BaseException:
+                limit.leave(granted)
+                raise
+            held.append(limit)
+        yield held
+    finally:
+        release(held)
+
+
+def add_slot(limits: Sequence[ConcurrencyLimit], held: Held) -> bool:
+    """Take one more slot if all limits have one free; returns whether they had."""
+    taken: Held = []
+    for limit in limits:
+        if not limit.acquire_at_once():
+            release(taken)
+            return False
+        taken.append(limit)
+    held.extend(taken)
+    return True
+
+
+def release(held: Held) -> None:
+    """Release the slots, once, whichever thread comes first: the call's own, or one that leaves the call."""
+    with suppress(IndexError):
+        while True:
+            held.pop().release()
