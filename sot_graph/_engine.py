@@ -4,6 +4,7 @@ Each comment says which public API would replace the part. tests/integration/tes
 """
 
 import asyncio
+import inspect
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -192,6 +193,13 @@ def warns_when_schema_is_streamed(model: BaseChatModel) -> bool:
     return hasattr(model, "root_client")
 
 
+# Replaced by: a schema as a class and the same as a dict giving the same request.
+def strictness_of(model: BaseChatModel) -> dict[str, Any]:
+    """The option that makes a client of OpenAI's ask for a dict's schema as strictly as for a class."""
+    method = inspect.signature(model.with_structured_output).parameters.get("method")
+    return {"strict": True} if method and method.default == "json_schema" else {}
+
+
 # Replaced by: an error of langchain-openai that has the reply. Its client raises over a reply that was cut off.
 def reply_in(error: Exception) -> AIMessage | None:
     """The chat completion that OpenAI's client received and then raised over, if there is one."""
@@ -203,6 +211,17 @@ def reply_in(error: Exception) -> AIMessage | None:
         return None
     usage = _create_usage_metadata(body["usage"]) if body.get("usage") else None
     return AIMessage(text, usage_metadata=usage, response_metadata={"finish_reason": end})
+
+
+# Replaced by: token counts of ChatOpenAI for a stream with a schema.
+def with_counts(message: AIMessage) -> AIMessage:
+    """A message with the token counts that the client left in its metadata."""
+    counts = message.response_metadata.get("token_usage")
+    if message.usage_metadata or not counts or message.response_metadata.get("model_provider") != "openai":
+        return message
+    from langchain_openai.chat_models.base import _create_usage_metadata  # noqa: PLC0415 - slow to import
+
+    return message.model_copy(update={"usage_metadata": _create_usage_metadata(counts)})
 
 
 # Replaced by: a hook of ChatOpenAI that sees each request before it is sent.

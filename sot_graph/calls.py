@@ -6,7 +6,7 @@ import time
 from collections.abc import AsyncGenerator, Callable, Collection, Generator, Iterator, Mapping, Sequence
 from contextlib import aclosing, closing, contextmanager
 from dataclasses import dataclass, field
-from typing import Any, cast
+from typing import Any, TypeGuard, cast
 
 from langchain_core.messages import AIMessageChunk
 from langchain_core.runnables import Runnable, RunnableConfig
@@ -217,6 +217,10 @@ def _raise_if_stopped() -> None:
         raise GraphDrained(runtime.drain_reason or "stopped")
 
 
+def _is_chunk(value: Any) -> TypeGuard[AIMessageChunk]:
+    return isinstance(value, AIMessageChunk)
+
+
 class _Attempt:
     """One attempt of a call, while it runs."""
 
@@ -235,8 +239,8 @@ class _Attempt:
         self.reader = call.reader()
         wants_tokens = run_of(call.config).wants_tokens(call.config, *callbacks_of(call.runnable))
         wants_tokens = wants_tokens or call.is_streamed or getattr(model, "streaming", False) is True
-        # A hedged call is streamed: else nobody knows whether it has begun.
-        self.is_streamed = call.writer is not None and (wants_tokens or call.hedge is not None)
+        # A call that may be hedged is streamed: else nobody knows whether it has begun.
+        self.is_streamed = call.hedge is not None or (call.writer is not None and wants_tokens)
         self.limits = limits.limits_in(call.runnable)
         self.added = [*self.limits, *(limits.counts_in(call.runnable) if self.is_streamed else ())]
 
@@ -244,9 +248,9 @@ class _Attempt:
         """Add a chunk, or the whole reply; returns whether no more is read."""
         text = self.reader.add(chunk)
         self._chunks += 1
-        # Some servers open the stream with an empty chunk at once. Thoughts may have no text in any chunk.
-        is_opening = self.is_streamed and not text and not getattr(chunk, "additional_kwargs", None)
-        if not is_opening or (isinstance(chunk, AIMessageChunk) and self._chunks > 1):
+        # Some servers open a stream at once, with an empty chunk; later ones without text are thoughts.
+        parts = (chunk.content, chunk.additional_kwargs, chunk.tool_call_chunks) if _is_chunk(chunk) else (text,)
+        if not self.is_streamed or any(parts) or (_is_chunk(chunk) and self._chunks > 1):
             self._begin()
         self.write(text)
         if self._call.writer and self._call.writer.is_full:

@@ -98,8 +98,8 @@ def create_sot_graph(  # noqa: PLR0913 - one option each, keyword-only
         hedge: When a request is sent once more because no text has come: after so many seconds (2.5), or a multiple
             ("3x") of the median time to the first token of the other points (for the other calls: of earlier answers).
             The first of the two that is answered is read. At most one more for each call, and for a quarter of the
-            points (two at least). The calls are streamed for it; an outline counts as text when it is whole. Not for an
-            expander, unless its config has `metadata={"sot_hedge": True}`.
+            points (two at least). The calls are streamed for it. Not for an expander, unless its config has
+            `metadata={"sot_hedge": True}`.
         retry_policy: When a model call is retried. The default makes three attempts, and retries only errors that may
             pass (see `sot_graph.retry.is_transient`). It is the one layer that retries: in the graph's copy of your
             model, the client's own retries and `with_retry` are off.

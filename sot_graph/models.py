@@ -76,7 +76,8 @@ def told(value: object, text: str | None = None) -> str:
 
 def is_model(value: object) -> bool:
     """Whether a value is a chat model, or a Runnable around chat models only."""
-    if isinstance(value, BaseChatModel) or _engine.is_configurable_model(value):
+    # In this order: with pydantic 2.10, `isinstance` makes a configurable model make its model.
+    if _engine.is_configurable_model(value) or isinstance(value, BaseChatModel):
         return True
     parts = [] if isinstance(value, RunnableSequence) else parts_of(value)
     return bool(parts) and all(is_model(part) for part in parts if isinstance(part, Runnable))
@@ -105,17 +106,22 @@ def resolve(model: Model, config: RunnableConfig) -> Model:
     return model
 
 
-def structured(model: Model, schema: type[BaseModel]) -> Model | None:
+def structured(model: Model, schema: type[BaseModel], *, is_streamed: bool = False) -> Model | None:
     """A resolved model that is bound to a schema, without LangChain's parser; None if it cannot be.
 
     The parser would fail on replies that can still be read, and were paid for.
     """
 
     def bind(chat_model: BaseChatModel) -> Model | None:
+        form: Any = schema
+        options = {}
         if _engine.warns_when_schema_is_streamed(chat_model):
-            chat_model = chat_model.model_copy(update={"disable_streaming": True})
+            if is_streamed:  # it does not warn about a schema that is no class
+                form, options = schema.model_json_schema(), _engine.strictness_of(chat_model)
+            else:
+                chat_model = chat_model.model_copy(update={"disable_streaming": True})
         try:
-            chain: Any = chat_model.with_structured_output(schema)
+            chain: Any = chat_model.with_structured_output(form, **options)
         except Exception:  # noqa: BLE001 - models refuse a schema in many ways
             return None
         first = chain.first if isinstance(chain, RunnableSequence) else None

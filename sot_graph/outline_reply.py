@@ -6,14 +6,14 @@ from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Annotated, Any, Literal, NamedTuple
 
-from langchain_core.messages import AIMessage
+from langchain_core.messages import AIMessage, AIMessageChunk
 from pydantic import BaseModel, Field, ValidationError, create_model
 
-from sot_graph._engine import reply_in
+from sot_graph._engine import reply_in, with_counts
 from sot_graph.errors import ReplyError
 from sot_graph.outline import read_outline
 from sot_graph.prompts import DECLINED
-from sot_graph.replies import ValueReply, end_of, reason_of
+from sot_graph.replies import REPLY_LIMIT, ValueReply, end_of, message_of, reason_of
 from sot_graph.retry import has_no_reply, http_status, is_transient, words_of
 
 _ABOUT_THE_FORM = re.compile(
@@ -53,7 +53,23 @@ class Outlined(NamedTuple):
 
 
 class OutlineReply(ValueReply):
-    """Reads the titles out of whatever a model returns: an outline, a message, a text, JSON."""
+    """Reads the titles out of whatever a model returns: an outline, a message, its chunks, a text, JSON."""
+
+    def __init__(self) -> None:
+        self._chunks: list[AIMessageChunk] = []
+
+    def add(self, chunk: Any) -> str:
+        """Add a chunk of a message, or the whole reply. A chain streams a value that grows: the last one is whole."""
+        if isinstance(chunk, AIMessageChunk):
+            self._chunks.append(chunk)
+            self.is_full = len(self._chunks) >= REPLY_LIMIT
+        return super().add(chunk)
+
+    def end(self) -> str:
+        """Merge the chunks."""
+        if self._chunks:
+            self.value = with_counts(message_of(self._chunks))
+        return ""
 
     def reply(self) -> Outlined:
         """The titles; an empty list if the reply has none; a `ReplyError` if it broke off."""

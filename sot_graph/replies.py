@@ -88,11 +88,11 @@ class ModelReply(ValueReply):
 
     def partial(self) -> BaseMessage | None:
         """See `ValueReply.partial`."""
-        return _message_of(self.chunks) if self.chunks else None
+        return message_of(self.chunks) if self.chunks else None
 
     def is_spent(self, reply: Any) -> bool:
         """See `ValueReply.is_spent`."""
-        return reply is None and bool(self.chunks) and end_of(_message_of(self.chunks)) == "truncated"
+        return reply is None and bool(self.chunks) and end_of(message_of(self.chunks)) == "truncated"
 
 
 def checked(chunks: Sequence[BaseMessage], end: str) -> AIMessage:
@@ -107,7 +107,7 @@ def checked(chunks: Sequence[BaseMessage], end: str) -> AIMessage:
     Raises:
         ReplyError: The reply is empty, refused, or ended for a reason that is not known to be good.
     """
-    message = _message_of(chunks)
+    message = message_of(chunks)
     if end:
         message.response_metadata = {**message.response_metadata, END_KEYS[0]: end}
     kind = end_of(message)
@@ -138,7 +138,8 @@ def end_of(message: BaseMessage) -> Literal["whole", "refused", "truncated", "br
     return "refused" if _REFUSED.search(end) else "truncated" if _TRUNCATED.search(end) else "broken"
 
 
-def _message_of(chunks: Sequence[BaseMessage]) -> AIMessage:
+def message_of(chunks: Sequence[BaseMessage]) -> AIMessage:
+    """The message of all chunks."""
     whole = _merged(chunks)
     return cast("AIMessage", message_chunk_to_message(whole) if isinstance(whole, BaseMessageChunk) else whole)
 

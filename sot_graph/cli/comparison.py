@@ -51,6 +51,7 @@ class Job:
     judge: ModelChoice
     max_points: int
     lead: bool
+    hedge: float | str | None
     at_once: bool
     concurrency: int
     prices: tuple[float | None, float | None, float | None]
@@ -66,16 +67,18 @@ def run_job(job: Job) -> None:
         output = Path(f"{job.file.stem}-comparison")
     prices = _prices(*job.prices)
     chosen = choose_model(job.model)
-    settings = {
+    settings: dict[str, Any] = {
         "model": chosen.setting,
         "base_url": job.model.base_url and redact(job.model.base_url),
         "max_points": job.max_points,
         "at_once": job.at_once,
         "lead": job.lead,
     }
+    settings |= {} if job.hedge is None else {"hedge": job.hedge}  # older results have no such key
     chat_model = _create_model(chosen.model)
     points: Any = {"min_points": min(2, job.max_points), "max_points": job.max_points}
-    sot = create_sot_graph(chat_model, **points, lead=job.lead, on_error="keep")
+    points |= {"lead": job.lead, "hedge": job.hedge}
+    sot = create_or_exit(create_sot_graph, chat_model, **points, on_error="keep")
     judge = _create_judge(job.judge)
     path, results = _open_results(output, settings)
     bench = Bench(plain_graph(chat_model), sot, judge, settings, path, results)

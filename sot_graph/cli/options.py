@@ -1,7 +1,7 @@
 """The options that several commands share, and the models that their help names."""
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -37,6 +37,25 @@ BaseUrl = Annotated[
     ),
 ]
 MaxPoints = Annotated[int, typer.Option("--max-points", "-n", min=1, help="Write no more points than this.")]
+
+
+def _hedge(value: str) -> float | str:
+    try:
+        return float(value)
+    except ValueError:
+        return value
+
+
+Hedge = Annotated[
+    Any,
+    typer.Option(
+        "--hedge",
+        parser=_hedge,
+        metavar="SECONDS|3x",
+        help="Send a request once more if no text has come after so many seconds, or after a multiple of the median "
+        "time to the first token, such as 3x; the first of the two that is answered is read.",
+    ),
+]
 Lead = Annotated[
     bool, typer.Option("--lead", "-l", help="Begin with an opening of a sentence or two, written beside the outline.")
 ]

@@ -25,6 +25,7 @@ PICTURE_STYLE = """
 .call { fill: $call }
 .retry { fill: $retry }
 .failed { fill: $failed }
+.lost { fill: $call; opacity: .35 }
 .first { stroke: $ink; stroke-width: 2 }
 .cross { stroke: $page; stroke-width: 2 }
 .critical { fill: none; stroke: $ink; stroke-width: 1.5 }
@@ -130,7 +131,8 @@ def _row(row: Row, run: Timeline, y: float) -> svg.G:
         top = y + (ROW - BAR) / 2
         elements += [_box(began, sent, top, "wait")] if sent > began else []
         elements += _call(sent, max(ended, sent + 2), top, attempt.kind, first)  # at least 2 wide, to be visible
-        elements += [_outline(sent, max(ended, sent + 2), top)] if attempt.is_critical else []
+        is_framed = attempt.is_critical and not attempt.is_lost
+        elements += [_outline(sent, max(ended, sent + 2), top)] if is_framed else []
     return svg.G(class_=["row", f"row-{row.status}"], elements=elements)
 
 
@@ -155,7 +157,9 @@ def _outline(left: float, right: float, top: float) -> svg.Rect:
 def _legend(run: Timeline, y: float) -> Iterator[svg.Element]:
     """The legend: each shape with its name."""
     x = 18.0
-    for kind, name in (LEGEND | {"pause": run.pause_note} if run.pauses else LEGEND).items():
+    more = {"lost": "not read"} if run.has_lost else {}
+    more |= {"pause": run.pause_note} if run.pauses else {}
+    for kind, name in (LEGEND | more).items():
         yield from _sample(kind, x, y - 10)
         yield text(x + SAMPLE + 8, y, name, "dim")
         x += SAMPLE + 30 + LETTER * len(name)

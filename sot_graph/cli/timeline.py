@@ -16,7 +16,7 @@ from sot_graph.usage import SotMetadata, total_usage
 
 STAGES = ("agent", "skeleton", "lead", "expand", "direct", "merge")
 """The stages in the order of their rows."""
-STYLES = {"call": "cyan", "retry": "yellow", "failed": "red"}
+STYLES = {"call": "cyan", "retry": "yellow", "failed": "red", "lost": "bright_black"}
 LEGEND = ("░ waits", "▒ before the first token", "█ after the first token", "✗ failed")
 NO_BREAK_SPACE = "\N{NO-BREAK SPACE}"
 
@@ -36,12 +36,18 @@ class Attempt:
     error: str | None
     is_retry: bool
     is_critical: bool
+    is_hedge: bool
+    """Whether it was sent beside a request that had not been answered."""
+    is_lost: bool
+    """Whether the other one of the two was read."""
 
     @property
     def kind(self) -> str:
-        """Which colour it has: that of a call, of a retry or of a failed attempt."""
+        """Which colour it has: that of a call, of a retry, of a failed attempt, or of a request that was not read."""
         if self.error is not None:
             return "failed"
+        if self.is_lost:
+            return "lost"
         return "retry" if self.is_retry else "call"
 
     @property
@@ -53,7 +59,11 @@ class Attempt:
             parts.insert(0, f"waited {waited}")
         if self.first is not None:
             parts.append(f"first token after {duration(self.first - self.sent)}")
-        if self.is_critical:
+        if self.is_hedge:
+            parts.append("sent because the request before had no answer")
+        if self.is_lost:
+            parts.append("not read: the other request was answered first")
+        if self.is_critical and not self.is_lost:
             parts.append("on the critical path")
         if self.error is not None:
             parts.append(f"failed: {self.error}")
@@ -82,7 +92,8 @@ class Row:
     @property
     def time(self) -> str:
         """How long its attempts took, without waiting; empty if it made no call."""
-        return duration(sum(attempt.ended - attempt.sent for attempt in self.attempts)) if self.attempts else ""
+        read = [attempt for attempt in self.attempts if not attempt.is_lost]
+        return duration(sum(attempt.ended - attempt.sent for attempt in read)) if read else ""
 
     @property
     def tokens(self) -> str:
@@ -96,7 +107,9 @@ class Row:
         """What is unusual: a status other than "written", or several attempts."""
         sign, _ = SIGNS.get(self.status, ("↺", ""))
         status = [] if self.status == "written" else [f"{sign} {self.status}"]
-        return ", ".join(status + [f"{len(self.attempts)} attempts"] * (len(self.attempts) > 1))
+        hedges = sum(attempt.is_hedge for attempt in self.attempts)
+        attempts = len(self.attempts) - hedges
+        return ", ".join(status + [f"{attempts} attempts"] * (attempts > 1) + ["sent twice"] * (hedges > 0))
 
 
 @dataclass
@@ -112,6 +125,11 @@ class Timeline:
     def share(self, at: float) -> float:
         """The position of a moment, from 0 to 1."""
         return min(1.0, at / self.span)
+
+    @property
+    def has_lost(self) -> bool:
+        """Whether a request was not read, because another one was answered sooner."""
+        return any(attempt.is_lost for row in self.rows for attempt in row.attempts)
 
     @property
     def longest_title(self) -> int:
@@ -166,6 +184,7 @@ def timeline_text(sot: SotMetadata, width: int) -> Text:
     for line in lines:
         line.truncate(width, overflow="ellipsis")
     legend = [f"▸ critical path {duration(sot['critical_path_seconds'])}", *LEGEND]
+    legend += ["grey: not read, the other request was sooner"] if run.has_lost else []
     legend += [run.pause_note] if run.pauses else []
     return Text("\n").join([*lines, Text(_wrap(legend, width), "dim")])
 
@@ -220,6 +239,8 @@ def _attempt(entry: dict[str, Any], *, is_retry: bool) -> Attempt:
         error=None if entry["error"] is None else one_line(entry["error"]),
         is_retry=is_retry,
         is_critical=entry["is_critical"],
+        is_hedge=entry.get("is_hedge", False),
+        is_lost=entry.get("is_lost", False),
     )
 
 

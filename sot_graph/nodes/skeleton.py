@@ -146,7 +146,8 @@ class Skeleton(Node):
         """The model bound to a schema, if it can be, made once for as long as the model stays the same."""
         if self._bound is None or self._bound[0] is not model:
             schema = self.schemas[self._refused.get(dumps(model), 0) if self._refused else 0]
-            self._bound = (model, structured(model, schema) if schema else None)
+            is_streamed = self.hedge is not None
+            self._bound = (model, structured(model, schema, is_streamed=is_streamed) if schema else None)
         return self._bound[1]
 
     def _refuse(self, model: Model, *, all_of_them: bool = False) -> None:

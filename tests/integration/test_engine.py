@@ -27,6 +27,7 @@ from pydantic import BaseModel, PrivateAttr
 from typing_extensions import TypedDict
 
 from sot_graph import _engine
+from sot_graph.replies import message_of
 from tests.clients import CLIENTS
 from tests.fake_openai import FakeOpenAI, Reply
 from tests.integration.conftest import THREAD
@@ -381,6 +382,33 @@ async def test_warns_when_schema_is_streamed(server: FakeOpenAI) -> None:
     assert not server.requests[0].body.get("stream"), (
         "disable_streaming no longer keeps a call with a schema unstreamed"
     )
+
+
+async def test_strictness_of(server: FakeOpenAI) -> None:
+    """A dict's schema is streamed without a warning, and asked for as a class is, but for names and descriptions."""
+    model = server.model()
+    assert _engine.strictness_of(model) == {"strict": True}
+    assert _engine.strictness_of(FakeListChatModel(responses=[])) == {}
+    server.script = lambda _: Reply('{"points": ["one"]}')
+    bound: Any = model.with_structured_output(Shape.model_json_schema(), strict=True)
+    _ = [chunk async for chunk in bound.first.astream("?")]
+    await model.with_structured_output(Shape).ainvoke("?")
+    streamed, whole = (request.body["response_format"]["json_schema"] for request in server.requests)
+    assert (streamed["name"], streamed["strict"]) == (whole["name"], whole["strict"]) == ("Shape", True)
+    kept = {key: value for key, value in whole["schema"].items() if key not in {"title", "description"}}
+    assert streamed["schema"] == kept
+
+
+async def test_with_counts(server: FakeOpenAI) -> None:
+    """`_create_usage_metadata`, and the counts in the metadata of a stream with a schema."""
+    server.script = lambda _: Reply('{"points": ["one"]}')
+    bound: Any = server.model(stream_usage=True).with_structured_output(Shape.model_json_schema(), strict=True)
+    message = message_of([chunk async for chunk in bound.first.astream("?")])
+    assert message.usage_metadata is None, "ChatOpenAI counts the tokens of a stream with a schema now"
+    counted = _engine.with_counts(message).usage_metadata
+    assert counted is not None
+    assert (counted["input_tokens"], counted["output_tokens"]) == (10, 2)
+    assert _engine.with_counts(AIMessage("?")).usage_metadata is None
 
 
 def test_reply_in(server: FakeOpenAI) -> None:

@@ -15,15 +15,22 @@ from langgraph.types import RetryPolicy
 
 from sot_graph import SotInput, astream_answer, create_sot_graph, stream_answer
 from sot_graph.prompts import LEAD
-from tests.fake_openai import TITLES, FakeOpenAI, Reply, Request, Script, usual
+from tests.fake_openai import TITLES, FakeOpenAI, Host, Reply, Request, Script, usual
 from tests.integration.conftest import THREAD
 from tests.processes import wait_until
 
 QUESTION: SotInput = {"question": "How can I sleep better?"}
 NEVER = 30
 """Seconds to the first token of a request that waits too long. No test waits for it."""
-HEDGE = 0.25
+HEDGE = 0.5
 FAST = RetryPolicy(initial_interval=0.01, jitter=False)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def warm() -> None:
+    """The client's first streamed call with a schema imports for half a second."""
+    with Host().running() as host:
+        create_sot_graph(host.fake.model(), hedge=NEVER).invoke(QUESTION)
 
 
 def text_of(request: Request) -> str:
@@ -95,7 +102,7 @@ async def test_a_stuck_point_is_asked_for_once_more(server: FakeOpenAI, form: st
 @pytest.mark.parametrize("form", FORMS)
 async def test_the_first_one_wins_if_it_is_sooner(server: FakeOpenAI, form: str) -> None:
     server.script = lambda request: (
-        Reply(text_of(request), first_token=NEVER if request.attempt > 1 else 1)
+        Reply(text_of(request), first_token=NEVER if request.attempt > 1 else 1.2)
         if request.title == TITLES[0]
         else usual(request)
     )
@@ -113,6 +120,21 @@ async def test_a_slow_text_that_has_begun_is_not_asked_for_again(server: FakeOpe
     )
     result = await answered(create_sot_graph(server.model(), hedge=HEDGE), form)
     assert (sot(result)["hedges"], sorted(server.titles())) == (0, sorted(TITLES))
+
+
+@pytest.mark.parametrize("form", ["invoke", "ainvoke"])
+async def test_a_slow_outline_that_has_begun_is_not_asked_for_again(server: FakeOpenAI, form: str) -> None:
+    """It is streamed, with the schema as before, and its tokens are counted."""
+    server.script = lambda request: (
+        Reply(usual(request).text, per_token=0.06) if request.stage == "skeleton" else usual(request)
+    )
+    result = await answered(create_sot_graph(server.model(), hedge=HEDGE), form)
+    (request,) = server.of_stage("skeleton")
+    assert request.body["stream"]
+    assert request.body["response_format"]["json_schema"]["strict"]
+    assert [point["title"] for point in result["points"]] == TITLES
+    assert sot(result)["stages"]["skeleton"]["usage"]["output_tokens"] == 12
+    assert sot(result)["hedges"] == 0
 
 
 @pytest.mark.parametrize("form", ["invoke", "ainvoke"])
@@ -200,7 +222,7 @@ async def test_a_limit_of_one_leaves_no_room(server: FakeOpenAI, form: str) -> N
 @pytest.mark.parametrize("form", FORMS)
 async def test_a_first_request_that_fails_meanwhile_is_recorded(server: FakeOpenAI, form: str) -> None:
     server.script = lambda request: (
-        Reply(text_of(request), status=500 if request.attempt == 1 else 200, first_token=0.6)
+        Reply(text_of(request), status=500 if request.attempt == 1 else 200, first_token=1)
         if request.title == TITLES[2]
         else usual(request)
     )
@@ -214,7 +236,7 @@ async def test_a_first_request_that_fails_meanwhile_is_recorded(server: FakeOpen
 @pytest.mark.parametrize("form", ["invoke", "ainvoke"])
 async def test_if_both_fail_the_policy_decides_and_there_is_no_third_beside_it(server: FakeOpenAI, form: str) -> None:
     server.script = lambda request: (
-        Reply(text_of(request), status=500 if request.attempt <= 2 else 200, first_token=0.5)
+        Reply(text_of(request), status=500 if request.attempt <= 2 else 200, first_token=1)
         if request.title == TITLES[2]
         else usual(request)
     )
@@ -231,7 +253,7 @@ async def test_an_expander_is_called_twice_only_if_it_says_so(server: FakeOpenAI
     def write(messages: Any) -> AIMessage:
         called.append(messages[-1].text)
         is_first = called.count(messages[-1].text) == 1 and TITLES[0] in messages[-1].text
-        time.sleep(0.8 if is_first else 0)
+        time.sleep(1.2 if is_first else 0)
         return AIMessage(f"Text {len(called)}.")
 
     expander: Any = RunnableLambda(write)
