@@ -6,7 +6,7 @@ import time
 from collections.abc import AsyncGenerator, Callable, Collection, Generator, Iterator, Mapping, Sequence
 from contextlib import aclosing, closing, contextmanager
 from dataclasses import dataclass, field
-from typing import Any, TypeGuard, cast
+from typing import Any, cast
 
 from langchain_core.messages import AIMessageChunk
 from langchain_core.runnables import Runnable, RunnableConfig
@@ -17,7 +17,7 @@ from langgraph.types import RetryPolicy
 from sot_graph import _engine, hedging, limits
 from sot_graph.concurrency import ConcurrencyLimit, Held, add_slot, aslot, release, slot
 from sot_graph.errors import ReplyError
-from sot_graph.hedging import Hedge, Lane, Race
+from sot_graph.hedging import Hedge, Lane, LostError, Race
 from sot_graph.hints import add_hint
 from sot_graph.models import callbacks_of, chat_model_of, client_retries, is_model
 from sot_graph.redaction import describe
@@ -59,6 +59,7 @@ class Call:
     _reply: Any = field(default=None, init=False)
     _open: list["_Attempt"] = field(default_factory=list, init=False)  # not yet among `attempts`
     _is_hedged: bool = field(default=False, init=False)
+    _is_left: bool = field(default=False, init=False)
     _held: Held = field(default_factory=list, init=False)
 
     def run(self) -> Any:
@@ -90,6 +91,7 @@ class Call:
 
     def leave(self) -> list[Attempt]:
         """Leave the call, which goes on in a thread without a slot; returns its attempts, the open ones as they are."""
+        self._is_left = True
         attempts, unfinished = [*self.attempts], [*self._open]
         release(self._held)
         return [*attempts, *(each.record(each.reader.partial()) for each in unfinished)]
@@ -134,7 +136,7 @@ class Call:
 
         def again() -> _Attempt | None:
             held: Held = []
-            if get_runtime().drain_requested or not add_slot(self._limits(), held):
+            if self._is_left or get_runtime().drain_requested or not add_slot(self._limits(), held):
                 return None
             if not run.may_hedge(hedging.most(self.siblings)):
                 release(held)
@@ -217,10 +219,6 @@ def _raise_if_stopped() -> None:
         raise GraphDrained(runtime.drain_reason or "stopped")
 
 
-def _is_chunk(value: Any) -> TypeGuard[AIMessageChunk]:
-    return isinstance(value, AIMessageChunk)
-
-
 class _Attempt:
     """One attempt of a call, while it runs."""
 
@@ -228,7 +226,7 @@ class _Attempt:
         self._call, self.sent, self._first_token = call, time.time(), cast("float | None", None)
         self._hedges = hedges  # the request that this one is sent beside
         self.race: Race | None = None
-        self._has_begun, self._chunks = False, 0
+        self._chunks = 0
         # A chat model sends one request and counts its tokens itself: a callback handler would cost CPU for each chunk.
         model = chat_model_of(call.runnable)
         self.counter = None if model else RequestCounter()
@@ -248,10 +246,8 @@ class _Attempt:
         """Add a chunk, or the whole reply; returns whether no more is read."""
         text = self.reader.add(chunk)
         self._chunks += 1
-        # Some servers open a stream at once, with an empty chunk; later ones without text are thoughts.
-        parts = (chunk.content, chunk.additional_kwargs, chunk.tool_call_chunks) if _is_chunk(chunk) else (text,)
-        if not self.is_streamed or any(parts) or (_is_chunk(chunk) and self._chunks > 1):
-            self._begin()
+        if self.race and (text or not self.is_streamed or self._is_begun_by(chunk)):
+            self.race.claim(self)
         self.write(text)
         if self._call.writer and self._call.writer.is_full:
             self.reader.is_full = True
@@ -259,13 +255,14 @@ class _Attempt:
 
     def end(self) -> None:
         """The stream has ended; that of a graph may have had states only."""
-        if not self._has_begun and type(self.reader) is not ModelReply:
-            self._begin()
-
-    def _begin(self) -> None:
-        if self.race and not self._has_begun:
+        if self.race and type(self.reader) is not ModelReply:
             self.race.claim(self)
-        self._has_begun = True
+
+    def _is_begun_by(self, chunk: Any) -> bool:
+        """Whether a chunk without text begins a reply: not one that opens the stream, but thoughts or a tool call."""
+        if not isinstance(chunk, AIMessageChunk):
+            return False
+        return self._chunks > 1 or bool(chunk.content or chunk.additional_kwargs or chunk.tool_call_chunks)
 
     def write(self, text: str) -> None:
         """Pass text on."""
@@ -284,11 +281,10 @@ class _Attempt:
 
     def lost(self, other: Attempt) -> Attempt:
         """The record of a request that was raced with another one, and was not read."""
-        lane = next(each for each in self.race.lanes if each.request is self) if self.race else None
-        own = lane.error if lane and not isinstance(lane.error, hedging.LostError | asyncio.CancelledError) else None
-        error = describe(own, self._call.secrets) if isinstance(own, Exception) else None
-        record = self.record(self.reader.partial(), error)
-        return lost_record(record, self.race.ended if self.race and not error else time.time(), other)
+        lane = cast("Race", self.race).lane_of(self)
+        own = lane.error if isinstance(lane.error, Exception) and not isinstance(lane.error, LostError) else None
+        record = self.record(self.reader.partial(), None if own is None else describe(own, self._call.secrets))
+        return lost_record(record, lane.ended or time.time(), other)
 
     def _config(self) -> RunnableConfig:
         call, run = self._call, run_of(self._call.config)

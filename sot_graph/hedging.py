@@ -108,7 +108,13 @@ class Lane:
 
     request: Any
     done: Future[None] = field(default_factory=Future)
+    ended: float = 0.0  # when it was done, or had lost
     error: BaseException | None = None
+
+    def finish(self, error: BaseException | None) -> None:
+        """The request has ended, or was cancelled."""
+        self.error, self.ended = error, self.ended or time.time()
+        self.done.set_result(None)
 
 
 class Race:
@@ -118,7 +124,6 @@ class Race:
         self._hedge, self._pace, self._again = hedge, pace, again
         self._began: Future[Request] = Future()
         self._lock = threading.Lock()
-        self.ended = 0.0  # when the loser had lost
         self.lanes: list[Lane] = []
         self._add(first)
 
@@ -130,21 +135,27 @@ class Race:
         """
         with self._lock:
             if not self._began.done():
-                self.ended = time.time()
-                self._pace.note(self.ended - request.sent)
+                self._pace.note(time.time() - request.sent)
+                for lane in self.lanes:
+                    lane.ended = lane.ended or (time.time() if lane.request is not request else 0.0)
                 self._began.set_result(request)
         if self._began.result() is not request:
             raise LostError
+
+    def lane_of(self, request: Request) -> Lane:
+        """The lane of a request."""
+        return next(lane for lane in self.lanes if lane.request is request)
 
     def run(self, read: Callable[[Any], None]) -> Lane:
         """Run it in threads. The loser ends at its next chunk: a thread cannot be cancelled."""
 
         def target(lane: Lane) -> None:
+            error = None
             try:
                 read(lane.request)
-            except BaseException as error:  # noqa: BLE001 - the waiting thread raises it
-                lane.error = error
-            lane.done.set_result(None)
+            except BaseException as raised:  # noqa: BLE001 - the waiting thread raises it
+                error = raised
+            lane.finish(error)
 
         def start(lane: Lane) -> None:
             threading.Thread(target=copy_context().run, args=(target, lane), name="sot-hedge", daemon=True).start()
@@ -163,11 +174,12 @@ class Race:
         tasks: dict[Lane, asyncio.Task[None]] = {}
 
         async def target(lane: Lane) -> None:
+            error = None
             try:
                 await read(lane.request)
-            except BaseException as error:  # noqa: BLE001 - the waiting task raises it
-                lane.error = error
-            lane.done.set_result(None)
+            except BaseException as raised:  # noqa: BLE001 - the waiting task raises it
+                error = raised
+            lane.finish(error)
 
         def start(lane: Lane) -> None:
             tasks[lane] = asyncio.create_task(target(lane))

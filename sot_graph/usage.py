@@ -137,7 +137,7 @@ def lost_record(record: Attempt, ended: float, other: Attempt) -> Attempt:
 
     Nobody says what a cancelled request cost. A provider may bill its input, which is that of the other one.
     """
-    tokens = other["usage"]["input_tokens"] if other["usage"] else 0
+    tokens = other["usage"]["input_tokens"] if other["usage"] and not record["error"] else 0
     billed = UsageMetadata(input_tokens=tokens, output_tokens=0, total_tokens=tokens) if tokens else None
     sent = _sent(record)
     # The time until the other one was sent belongs to the path, and so does the pause before a first one.
@@ -148,7 +148,7 @@ def lost_record(record: Attempt, ended: float, other: Attempt) -> Attempt:
         "sequential_seconds": 0.0,
         "critical_path_seconds": round(waited, 3),
         "usage": record["usage"] or billed,
-        "is_lost": True,
+        "is_lost": record["error"] is None,
     }
 
 

@@ -23,7 +23,7 @@ MEDIAN, SIGMA = 0.4, 0.3
 STUCK, SHARE = 5.0, 0.05
 AT_ONCE = 3
 QUESTION: SotInput = {"question": "How can I sleep better?"}
-VARIANTS: dict[str, Any] = {"no hedge": None, "hedge=1.2": 1.2, 'hedge="3x"': "3x"}
+VARIANTS: dict[str, Any] = {"no hedge": None, "hedge=1.0": 1.0, 'hedge="2x"': "2x"}
 MOST_TIME, MOST_CALLS = 1.35, 1.12
 
 

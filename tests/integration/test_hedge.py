@@ -230,6 +230,8 @@ async def test_a_first_request_that_fails_meanwhile_is_recorded(server: FakeOpen
     assert result["points"][2]["text"].startswith("Reply 2")
     first, second = [entry for entry in sot(result)["timeline"] if entry["index"] == 3]
     assert "500" in first["error"]
+    assert (first.get("is_lost"), first["usage"]) == (False, None)
+    assert 0.9 <= first["seconds"] < 1.4
     assert (second["error"], second.get("is_hedge")) == (None, True)
 
 
@@ -271,6 +273,19 @@ async def test_a_cancelled_run_ends_both(server: FakeOpenAI) -> None:
     with pytest.raises(asyncio.CancelledError):
         await task
     await asyncio.to_thread(wait_until, lambda: server.in_flight == 0)
+
+
+@pytest.mark.parametrize("form", ["invoke", "ainvoke"])
+async def test_an_opening_that_was_left_is_not_asked_for_again(server: FakeOpenAI, form: str) -> None:
+    """It is left half a second after the outline; in a thread, its call goes on."""
+    server.script = lambda request: (
+        Reply("Late.", first_token=2.5)
+        if LEAD in request.prompt
+        else Reply(usual(request).text, first_token=0.8 if request.stage == "expand" else 0)
+    )
+    result = await answered(create_sot_graph(server.model(), hedge=1.5, lead=True), form)
+    await asyncio.sleep(1)
+    assert (sot(result)["hedges"], len(server.of_stage("direct"))) == (0, 1)
 
 
 class Seen(BaseCallbackHandler):
