@@ -25,6 +25,7 @@ from sot_graph.prompts import GO_ON, bounds, lead_turns, messages_of, outline_tu
 from sot_graph.state import PointTask
 from tests.benchmarks.questions import COMMON_WORDS, OTHER_LANGUAGES, QUESTIONS
 
+Measures = dict[str, float]
 Layout = Callable[[str, list[str], int], list[BaseMessage]]
 TOKENS = 100
 OUTLINE_TOKENS = 200
@@ -118,6 +119,26 @@ def no_outline(question: str, titles: list[str], number: int) -> list[BaseMessag
     return [*messages[:-2], HumanMessage(f"{question}\n\n{messages[-1].text}")]
 
 
+def asked(words: str) -> Layout:
+    """As the graph asks, but for how long a point is to be."""
+
+    def layout(question: str, titles: list[str], number: int) -> list[BaseMessage]:
+        return [*ours(question, titles, number)[:-1], HumanMessage(f"{words}, tell me more about {titles[number]}.")]
+
+    return layout
+
+
+LENGTHS: dict[str, Layout] = {
+    "ours: in one or two sentences": ours,
+    "in two sentences": asked("In two sentences"),
+    "in one sentence": asked("In one sentence"),
+    "in about forty words": asked("In about forty words"),
+    "in one or two sentences, about forty words": asked("In one or two sentences of about forty words in all"),
+    "no word on the length": lambda *point: [
+        *ours(*point)[:-1],
+        HumanMessage(f"Tell me more about {point[1][point[2]]}."),
+    ],
+}
 LAYOUTS: dict[str, Layout] = {
     "ours": ours,
     "ours, caller's system prompt": with_callers_system,
@@ -214,6 +235,36 @@ async def write_points(model: ChatOpenAI, layout: Layout) -> dict[str, float]:
     return point_measures(await asyncio.gather(*calls))
 
 
+async def measure_lengths(model: ChatOpenAI, layout: Layout) -> Measures:
+    """Write all points; how even they are, as they came and as they would be if each ended with its second sentence.
+
+    At one speed for all, an answer's points take as long as the longest of them.
+    """
+
+    async def write(question: str, titles: list[str]) -> list[str]:
+        calls = (model.ainvoke(layout(question, titles, number)) for number in range(len(titles)))
+        return [reply.text for reply in await asyncio.gather(*calls)]
+
+    model = model.model_copy(update={"max_tokens": 2 * TOKENS})
+    answers = await asyncio.gather(*(write(*each) for each in QUESTIONS.items()))
+    lengths = [[len(text.split()) for text in texts] for texts in answers]
+    ended = [[len(_two_sentences(text).split()) for text in texts] for texts in answers]
+    return {
+        "words": statistics.mean(length for each in lengths for length in each),
+        "longest/mean": statistics.mean(max(each) / statistics.mean(each) for each in lengths),
+        "shortest/mean": statistics.mean(min(each) / statistics.mean(each) for each in lengths),
+        "over two sentences": statistics.mean(
+            text.strip() != _two_sentences(text) for texts in answers for text in texts
+        ),
+        "longest/mean, ended": statistics.mean(max(each) / statistics.mean(each) for each in ended),
+    }
+
+
+def _two_sentences(text: str) -> str:
+    ends = [found.end() for found in re.finditer(r"[.!?](?=\s|$)", text.strip())]
+    return text.strip()[: ends[1]] if len(ends) > 1 else text.strip()
+
+
 def _characters(messages: Sequence[BaseMessage]) -> str:
     return "\n".join(f"{message.type}: {message.text}" for message in messages)
 
@@ -291,9 +342,9 @@ async def speak(model: ChatOpenAI, system: SystemMessage | None) -> dict[str, fl
     return {name: statistics.mean(is_it for language, is_it in found if language == name) for name in OTHER_LANGUAGES}
 
 
-Measures = dict[str, float]
 STAGES: dict[str, dict[str, Callable[[ChatOpenAI], Awaitable[Measures]]]] = {
     "points": {name: partial(write_points, layout=layout) for name, layout in LAYOUTS.items()},
+    "length": {name: partial(measure_lengths, layout=layout) for name, layout in LENGTHS.items()},
     "outline": {
         "ours, always": lambda model: write_outlines(model, may_decline=False),
         "ours, may decline": lambda model: write_outlines(model, may_decline=True),
