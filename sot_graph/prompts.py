@@ -1,7 +1,7 @@
 """All prompts, and how the messages of a call are laid out.
 
 A call is the conversation, going on: the system prompt, the conversation and the question come first, in the same bytes
-in every call of an answer, so that a provider's prefix cache reads them once. Then come the call's own turns, of the
+in every call of an answer, so that a provider's prefix cache can read them. Then come the call's own turns, of the
 assistant and of the user. tests/benchmarks/prompts.py measures each of these sentences, and docs/prompts.md shows it.
 """
 
