@@ -152,6 +152,7 @@ def create_sot_graph(  # noqa: PLR0913 - one option each, keyword-only
     point_habits = habits if point_writer is writer else habits_of(point_writer)
     options: Any = {**counts, "route": _runnable(route), "has_opening": lead, "is_reviewed": review}
     options |= {"limit": outline_limit, "hedge": Hedge.read(hedge)}
+    options |= {"warms": skeleton_model is None and other is None and not lead}
     skeleton = Skeleton(outliner, retry, system, outline_habits, **options)
     of_points: Any = {"headings": headings, "is_answer": merge is None, "limit": limit, "hedge": Hedge.read(hedge)}
     expand = Expand(point_writer, retry, system, point_habits, **of_points)
@@ -165,7 +166,7 @@ def create_sot_graph(  # noqa: PLR0913 - one option each, keyword-only
     if lead:
         opening_key = with_key(cache_policy, writer, given, system, max_tokens)
         of_opening = (habits, opening_limit, Hedge.read(hedge))
-        opener = Lead(with_limit(prepared, opening_limit), retry, system, *of_opening)
+        opener = Lead(with_limit(prepared, opening_limit), retry, system, *of_opening, warms=other is None)
         builder.add_node("lead", opener, cache_policy=opening_key, trace_policy=LAST_MESSAGE)
         builder.add_edge(START, "lead")
     builder.add_node("expand", expand, cache_policy=point_key)

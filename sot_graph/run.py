@@ -50,6 +50,7 @@ class Run:
         self.answer = AnswerStream(self, first)
         self.message_id = f"sot-{uuid4()}"
         self.is_restored = False
+        self.is_warm = False  # whether a call of this run writes the prefix that the points read
         self.outlined: Future[None] = Future()  # done once there is an outline: then the points wait for the opening
         self.errors: dict[int, Exception] = {}  # of the points that this run has failed to write
         self.tasks: set[asyncio.Task[Any]] = set()  # of the nodes that run, if the run is async

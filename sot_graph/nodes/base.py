@@ -11,6 +11,7 @@ from langchain_core.runnables import Runnable, RunnableConfig
 from langchain_core.runnables.config import ensure_config
 from langgraph.types import Command, RetryPolicy
 
+from sot_graph import prefix
 from sot_graph.calls import Call
 from sot_graph.hedging import Hedge, may_be_called_twice
 from sot_graph.limits import TokenLimit, with_limit
@@ -113,6 +114,23 @@ class Node(Runnable[Any, Any]):
     def messages(self, conversation: Sequence[BaseMessage], turns: Sequence[str] = ()) -> list[BaseMessage]:
         """The messages of one call."""
         return messages_of(self.system_prompt, conversation, turns)
+
+    def cached(
+        self,
+        model: Any,
+        conversation: Sequence[BaseMessage],
+        turns: Callable[[str], Sequence[str]],  # the call's own, from what subscribers have received
+        *,
+        is_marked: bool,
+    ) -> dict[str, Any]:
+        """A call's prompt and runnable, with what the provider's cache wants for the prefix that all calls share."""
+        shared = self.messages(conversation) if prefix.cache_of(model) else []
+
+        def prompt(shown: str) -> list[BaseMessage]:
+            messages = self.messages(conversation, turns(shown))
+            return prefix.with_mark(model, messages, len(shared)) if is_marked else messages
+
+        return {"prompt": prompt, "runnable": prefix.with_key(model, shared)}
 
 
 class Turn(NamedTuple):

@@ -19,13 +19,13 @@ class Direct(Node):
         opening = state.get("opening") or ""
         run_of(config).answer.put(OPENING, opening, config, ends=True)
         writer = TextWriter(INDEX, config, self.habits)
-        call = self.call(
-            "direct",
-            "answer",
-            config,
-            lambda shown: self.messages(state["messages"], continuation(GAP.join(filter(None, (opening, shown))))),
-            writer=writer,
-        )
+
+        def turns(shown: str) -> list[str]:
+            return continuation(GAP.join(filter(None, (opening, shown))))
+
+        is_warm = run_of(config).is_warm
+        made = self.cached(self.resolved(config), state["messages"], turns, is_marked=is_warm)
+        call = self.call("direct", "answer", config, writer=writer, **made)
         yield call
         writer.end()
         return answer_update(state, writer.text, call.attempts, config)

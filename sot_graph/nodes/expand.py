@@ -100,14 +100,17 @@ class Expand(Node):
         expander = self.expander
         tell = TELL if expander else tell_of(self.system_prompt, conversation)
 
-        def prompt(shown: str) -> Any:
-            turns = point_turns(task, tell, opening=opening, shown=shown)
-            messages = self.messages(conversation, turns)
-            return expander.input(messages) if expander else messages
+        def turns(shown: str) -> list[str]:
+            return point_turns(task, tell, opening=opening, shown=shown)
 
-        options = expander.call_options() if expander else {}
-        point = {"writer": writer, "index": task["index"], "title": task["title"], "siblings": len(task["outline"])}
-        return self.call("expand", f"{task['index']}: {task['title']}", config, prompt, **point, **options)
+        options: Any = expander.call_options() if expander else {}
+        if expander:
+            options["prompt"] = lambda shown: expander.input(self.messages(conversation, turns(shown)))
+        else:
+            is_warm = run_of(config).is_warm
+            options = self.cached(self.resolved(config), conversation, turns, is_marked=is_warm)
+        options |= {"writer": writer, "index": task["index"], "title": task["title"], "siblings": len(task["outline"])}
+        return self.call("expand", f"{task['index']}: {task['title']}", config, **options)
 
     def _restore_answer(self, config: RunnableConfig) -> Generator[PendingWrites, list[Any], None]:
         """Stream what is written already: the opening, and in a resumed run the points of the run before."""

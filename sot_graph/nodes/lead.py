@@ -132,6 +132,10 @@ def _settle(done: Future[None], call: Call) -> None:
 class Lead(Node):
     """Writes the opening; without an outline's call there is none, because the points start at once."""
 
+    def __init__(self, *args: Any, warms: bool) -> None:
+        super().__init__(*args)
+        self.warms = warms  # whether the points may read the prefix that this call writes; see `sot_graph.prefix`
+
     def steps(self, state: SotState, config: RunnableConfig) -> Steps:
         """Write the opening; if it fails, the answer has what subscribers have received of it."""
         run = run_of(config)
@@ -142,11 +146,10 @@ class Lead(Node):
         yield from _note_outline(run, config)
         conversation = read_turn(state).conversation
 
-        def prompt(shown: str) -> Any:
-            return self.messages(conversation, lead_turns(shown))
-
+        run.is_warm = self.warms
+        made = self.cached(self.resolved(config), conversation, lead_turns, is_marked=self.warms)
         # It is streamed also if nobody reads: so it can end early, and what there is of it is kept.
-        call = self.call("lead", "opening", config, prompt, writer=writer, is_streamed=True)
+        call = self.call("lead", "opening", config, writer=writer, is_streamed=True, **made)
         bounded = BoundedCall(call, writer, run)
         yield bounded
         return {"opening": bounded.text, "opening_attempts": bounded.attempts}

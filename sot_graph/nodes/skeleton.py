@@ -14,7 +14,7 @@ from langchain_core.messages import SystemMessage
 from langchain_core.runnables import Runnable, RunnableConfig
 from langgraph.types import Overwrite, RetryPolicy
 
-from sot_graph import _engine
+from sot_graph import _engine, prefix
 from sot_graph.calls import Call
 from sot_graph.hedging import Hedge
 from sot_graph.limits import TokenLimit
@@ -54,10 +54,11 @@ class Skeleton(Node):
         is_reviewed: bool,
         limit: TokenLimit | None,
         hedge: Hedge | None,
+        warms: bool,  # whether the points may read the prefix that this call writes; see `sot_graph.prefix`
     ) -> None:
         super().__init__(model, policies, system_prompt, habits, limit, hedge)
         self.secrets = secrets_of(model, route)
-        self.route, self.is_reviewed = route, is_reviewed
+        self.route, self.is_reviewed, self.warms = route, is_reviewed, warms
         self.min_points, self.max_points, self.has_opening = min_points, max_points, has_opening
         self.count = bounds(min_points, max_points)
         # To decline is one title, because some servers cannot give an empty list (vLLM issue 13821).
@@ -121,13 +122,15 @@ class Skeleton(Node):
         )
 
         def call(runnable: Model, reader: type[OutlineReply], turns: list[str]) -> Call:
-            messages = self.messages(turn.conversation, turns)
-            options: Any = {"runnable": runnable, "reader": reader, "attempts": attempts}
-            return self.call("skeleton", "outline", config, lambda _shown: messages, **options)
+            made = self.cached(runnable, turn.conversation, lambda _shown: turns, is_marked=is_warming)
+            return self.call("skeleton", "outline", config, reader=reader, attempts=attempts, **made)
 
         model = self.resolved(config)
+        is_warming = self.warms and prefix.warms(model, self.messages(turn.conversation))
+        if is_warming:
+            run_of(config).is_warm = True
         reply: Outlined | None = None
-        while (bound := self._structured(model)) is not None:
+        while not is_warming and (bound := self._structured(model)) is not None:
             reply = yield call(bound, StructuredReply, told(None))
             titles: list[str] | None = reply.titles
             if titles is not None and (may_decline or len(clean_titles(titles)) >= self.min_points):
