@@ -76,8 +76,7 @@ def told(value: object, text: str | None = None) -> str:
 
 def is_model(value: object) -> bool:
     """Whether a value is a chat model, or a Runnable around chat models only."""
-    # In this order: with pydantic 2.10, `isinstance` makes a configurable model make its model.
-    if _engine.is_configurable_model(value) or isinstance(value, BaseChatModel):
+    if isinstance(value, BaseChatModel) or _engine.is_configurable_model(value):
         return True
     parts = [] if isinstance(value, RunnableSequence) else parts_of(value)
     return bool(parts) and all(is_model(part) for part in parts if isinstance(part, Runnable))
