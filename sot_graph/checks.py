@@ -29,6 +29,7 @@ OPTIONS: dict[str, tuple[Any, str]] = {
     "merge": FUNCTION,
     "on_error": (str, "'raise' or 'keep'"),
     "review": FLAG,
+    "detail": (str, "'titles' or 'scoped'"),
     "hedge": (float | int | str | None, "seconds, a multiple such as '3x', or None"),
     "cache_policy": (CachePolicy | None, "a langgraph CachePolicy"),
     "store": (BaseStore | None, "a langgraph BaseStore"),
@@ -36,7 +37,7 @@ OPTIONS: dict[str, tuple[Any, str]] = {
     "name": (str, "text"),
 }
 """What each option may be."""
-CHOICES = {"route": ("auto", "always"), "on_error": ("raise", "keep")}
+CHOICES = {"route": ("auto", "always"), "on_error": ("raise", "keep"), "detail": ("titles", "scoped")}
 ARGUMENTS = {"expander": "the point's messages", "route": "the question", "merge": "the list of points"}
 """What the functions among the options receive."""
 KEYS = tuple(SotInput.__annotations__)

@@ -56,6 +56,7 @@ def create_sot_graph(  # noqa: PLR0913 - one option each, keyword-only
     on_error: Literal["raise", "keep"] = "raise",
     review: bool = False,
     hedge: float | str | None = None,
+    detail: Literal["titles", "scoped"] = "titles",
     retry_policy: RetryPolicy | Sequence[RetryPolicy] | None = None,
     cache_policy: CachePolicy[Any] | None = None,
     checkpointer: Checkpointer = None,
@@ -100,6 +101,8 @@ def create_sot_graph(  # noqa: PLR0913 - one option each, keyword-only
             The first of the two that is answered is read. At most one more for each call, and for a quarter of the
             points (two at least). The calls are streamed for it. Not for an expander, unless its config has
             `metadata={"sot_hedge": True}`.
+        detail: `"scoped"`: the model's outline also says what each point covers, which others it needs and how long it
+            is, as an `OutlineItem` of yours can. Points then keep apart, or build on others, for a longer outline.
         retry_policy: When a model call is retried. The default makes three attempts, and retries only errors that may
             pass (see `sot_graph.retry.is_transient`). It is the one layer that retries: in the graph's copy of your
             model, the client's own retries and `with_retry` are off.
@@ -151,15 +154,17 @@ def create_sot_graph(  # noqa: PLR0913 - one option each, keyword-only
     outline_habits = habits if skeleton_model is None else habits_of(outliner)
     point_habits = habits if point_writer is writer else habits_of(point_writer)
     options: Any = {**counts, "route": _runnable(route), "has_opening": lead, "is_reviewed": review}
-    options |= {"limit": outline_limit, "hedge": Hedge.read(hedge)}
+    options |= {"limit": outline_limit, "hedge": Hedge.read(hedge), "is_scoped": detail == "scoped"}
     options |= {"warms": skeleton_model is None and other is None and not lead}
     skeleton = Skeleton(outliner, retry, system, outline_habits, **options)
     of_points: Any = {"headings": headings, "is_answer": merge is None, "limit": limit, "hedge": Hedge.read(hedge)}
     expand = Expand(point_writer, retry, system, point_habits, **of_points)
     merger = Merge(_runnable(merge), retry, headings=headings, keep=on_error == "keep")
     given = ("question", "messages", "outline")  # what the first calls depend on
-    outline_key = with_key(cache_policy, outliner, (*given, "revision"), system, route, counts, lead, max_tokens)
-    point_key = with_key(cache_policy, writer, ("index", "outline", "context"), system, other, max_tokens)
+    outline_key = with_key(
+        cache_policy, outliner, (*given, "revision"), system, route, counts, lead, max_tokens, detail
+    )
+    point_key = with_key(cache_policy, writer, ("index", "outline", "scopes", "context"), system, other, max_tokens)
 
     builder = SotStateGraph(SotState, input_schema=SotInput, output_schema=SotOutput)
     builder.add_node("skeleton", skeleton, cache_policy=outline_key, trace_policy=LAST_MESSAGE)

@@ -3,11 +3,13 @@
 import json
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from http import HTTPStatus
 from typing import Annotated, Any, Literal, NamedTuple
 
 from langchain_core.messages import AIMessage, AIMessageChunk
 from pydantic import BaseModel, Field, ValidationError, create_model
+from pydantic_core import from_json
 
 from sot_graph._engine import reply_in, with_counts
 from sot_graph.errors import ReplyError
@@ -15,6 +17,7 @@ from sot_graph.outline import read_outline
 from sot_graph.prompts import DECLINED
 from sot_graph.replies import REPLY_LIMIT, ValueReply, end_of, message_of, reason_of
 from sot_graph.retry import has_no_reply, http_status, is_transient, words_of
+from sot_graph.scopes import items_in, title_of
 
 _ABOUT_THE_FORM = re.compile(
     r"schema|json.?(?:mode|object)|grammar|sampler|structured|response_format|guided", re.IGNORECASE
@@ -32,19 +35,33 @@ class Outline(BaseModel):
     points: list[str] = Field(description="The title of each point, in order: three to five words.")
 
 
-def bounded(fewest: int, most: int) -> type[Outline]:
+class ScopedPoint(BaseModel):
+    """A point, and what belongs to it."""
+
+    title: str = Field(description="Three to five words.")
+    covers: str = Field(description="What belongs to this point and to no other, in a few words.")
+    needs: list[int] = Field(description="The numbers, from 1, of the points that its text builds on; mostly none.")
+    words: int = Field(description="About how many words its text takes.")
+
+
+class ScopedOutline(BaseModel):
+    """The points of an answer."""
+
+    points: list[ScopedPoint] = Field(description="The points, in order.")
+
+
+def bounded(fewest: int, most: int, outline: type[BaseModel] = Outline) -> type[BaseModel]:
     """The same schema with its bounds, which a server may hold the model to; any number of titles can be read."""
-    points = Outline.model_fields["points"]
+    points = outline.model_fields["points"]
     limits = Field(description=points.description, json_schema_extra={"minItems": fewest, "maxItems": most})
-    return create_model(
-        Outline.__name__, __base__=Outline, __doc__=Outline.__doc__, points=Annotated[list[str], limits]
-    )
+    options: Any = {"points": Annotated[points.annotation, limits]}
+    return create_model(Outline.__name__, __base__=outline, __doc__=outline.__doc__, **options)
 
 
 class Outlined(NamedTuple):
     """What the outline's call returned."""
 
-    titles: list[str] | None
+    titles: list[Any] | None
     """None if the call failed, and may succeed without a schema."""
     message: AIMessage | None
     """The model's reply, for its token counts."""
@@ -83,7 +100,7 @@ class OutlineReply(ValueReply):
         if isinstance(message, AIMessage) and end_of(message) == "broken":
             msg = "The model's outline ended early."
             raise ReplyError(msg, is_retryable=True)
-        titles = [title for title in _titles(result) if title.strip(" .").upper() != DECLINED]
+        titles = [item for item in _titles(result) if title_of(item).strip(" .").upper() != DECLINED]
         return Outlined(titles, message if isinstance(message, AIMessage) else None)
 
     def is_spent(self, reply: Outlined | None) -> bool:
@@ -115,9 +132,13 @@ class StructuredReply(OutlineReply):
         return Outlined(None, None, what if is_lasting else None)
 
 
-def _titles(result: Any) -> list[str]:
+def _titles(result: Any) -> list[Any]:
     if isinstance(result, BaseModel):
         result = result.model_dump()
+    with suppress(ValueError):
+        items = items_in(from_json(result) if isinstance(result, str) else result)
+        if any(isinstance(item, dict) for item in items):
+            return items
     text = result if isinstance(result, str) else json.dumps(result, default=str, ensure_ascii=False)
     try:
         titles = Outline.model_validate_json(text).points

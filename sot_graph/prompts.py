@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage
 
 from sot_graph.messages import GAP, joined, kind_of, question_of, sendable, without_tool_calls
-from sot_graph.state import PointTask, Revision
+from sot_graph.state import PointTask, Revision, Scope
 
 MIN_ASKED = 3
 """The fewest points that the model is asked for, if the options allow that many (the paper's figure)."""
@@ -31,6 +31,10 @@ LEAD = "Begin the answer with one or two sentences that lead into the subject."
 TELL = "Tell me more about {title}."
 """For an expander, whose length is its own."""
 TELL_BRIEFLY = "In one or two sentences, tell me more about {title}."
+TELL_AT_LENGTH = "In about {words} words, tell me more about {title}."
+"""For a point of which the outline says how long it is."""
+SCOPES = " For each, say in a few words what belongs to it and to no other, and on which of the others its text builds"
+"""For an outline that says more than titles."""
 TELL_BY_DEFAULT = "In one or two sentences by default, tell me more about {title}."
 """Below a system message, which may ask for another length."""
 GO_ON = "Go on where you stopped, with the very next word."
@@ -44,7 +48,12 @@ def bounds(min_points: int, max_points: int) -> tuple[int, int]:
 
 
 def outline_turns(
-    count: tuple[int, int] | None, *, may_decline: bool, has_opening: bool, revision: Revision | None = None
+    count: tuple[int, int] | None,
+    *,
+    may_decline: bool,
+    has_opening: bool,
+    revision: Revision | None = None,
+    is_scoped: bool = False,
 ) -> list[str]:
     """Ask for an outline, or for another one that follows a person's remark.
 
@@ -53,12 +62,14 @@ def outline_turns(
         may_decline: Whether the model may find that an outline does not suit the question.
         has_opening: Whether an opening is being written at the same time.
         revision: The outline that there was, and the remark.
+        is_scoped: Whether the outline says more of a point than its title.
     """
     fewest, most = count or (0, 0)
     number = f"{fewest} to {most}" if fewest < most else f"{most}"
     ask = POINTS.format(points=f"{number} points" if count else "the points") + (PLAIN_FORM if count else "")
+    ask += f".{SCOPES}" if is_scoped else ""
     if revision:
-        return [PLAN, f"{ask}.", _titles(revision["titles"]), f"{revision['remark']}{GAP}{AGAIN}"]
+        return [PLAN, f"{ask}.", _titles(revision["titles"], revision["scopes"]), f"{revision['remark']}{GAP}{AGAIN}"]
     return [PLAN_AFTER_OPENING if has_opening else PLAN, f"{ask}. {MAY_DECLINE}" if may_decline else f"{ask}."]
 
 
@@ -67,10 +78,32 @@ def lead_turns(shown: str) -> list[str]:
     return [PLAN, LEAD, *continuation(shown)]
 
 
-def point_turns(task: PointTask, tell: str = TELL_BRIEFLY, *, opening: str = "", shown: str = "") -> list[str]:
-    """Ask for the text of one point, below the answer's opening, or for the rest of it."""
-    said = GAP.join(filter(None, (opening, _titles(task["outline"]))))
-    return [said, tell.format(title=task["title"]), *continuation(shown)]
+def point_turns(
+    task: PointTask,
+    tell: str = TELL_BRIEFLY,
+    *,
+    opening: str = "",
+    shown: str = "",
+    needed: Sequence[tuple[int, str]] = (),
+) -> list[str]:
+    """Ask for the text of one point, below the answer's opening, or for the rest of it.
+
+    Args:
+        task: The point.
+        tell: The sentence that asks for a point.
+        opening: The beginning of the answer.
+        shown: What subscribers have received of the text.
+        needed: The points that it builds on: index and text, as if they had been asked for before.
+    """
+    said = GAP.join(filter(None, (opening, _titles(task["outline"], task["scopes"]))))
+    turns = [turn for index, text in needed for turn in (_ask(task, index, tell), text)]
+    return [said, *turns, _ask(task, task["index"], tell), *continuation(shown)]
+
+
+def _ask(task: PointTask, index: int, tell: str) -> str:
+    scope = task["scopes"][index - 1] if task["scopes"] else Scope()
+    title = ": ".join(filter(None, (task["outline"][index - 1], scope.get("covers"))))
+    return (TELL_AT_LENGTH if "words" in scope else tell).format(title=title, words=scope.get("words"))
 
 
 def tell_of(system_prompt: SystemMessage | None, conversation: Sequence[BaseMessage]) -> str:
@@ -83,9 +116,14 @@ def continuation(shown: str) -> list[str]:
     return [shown, GO_ON] if shown else []
 
 
-def _titles(titles: Sequence[str]) -> str:
-    """The outline as a turn of the assistant's: nothing but the titles. A numbered list makes lists of the points."""
-    return f"{'; '.join(titles)}."
+def _titles(titles: Sequence[str], scopes: Sequence[Scope]) -> str:
+    """The outline as a turn of the assistant's: the titles, and in brackets what each covers.
+
+    A numbered list makes lists of the points.
+    """
+    covers = [scope.get("covers") for scope in scopes or [Scope()] * len(titles)]
+    told = (f"{title} ({matter})" if matter else title for title, matter in zip(titles, covers, strict=True))
+    return f"{'; '.join(told)}."
 
 
 def messages_of(

@@ -18,6 +18,7 @@ from sot_graph import _engine
 from sot_graph.concurrency import ConcurrencyLimit
 from sot_graph.hedging import Pace
 from sot_graph.messages import GAP
+from sot_graph.needs import Texts
 from sot_graph.runaway import Runaway
 from sot_graph.streaming import AnswerEvent, TokenEvent, emit
 from sot_graph.text import ReplyText
@@ -63,6 +64,7 @@ class Run:
         self.limits: list[ConcurrencyLimit] = [*own, *(outer.limits if outer else ())]
         self._hedges = count(1)
         self._paces: dict[int, Pace] = {}
+        self.texts = Texts()  # of the points
 
     def note_outline(self) -> None:
         """There is an outline: the points wait for nothing but the opening."""

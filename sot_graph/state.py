@@ -4,7 +4,8 @@ All values are JSON-able or messages, so that every checkpointer and LangGraph S
 """
 
 import operator
-from typing import Annotated, Any, Literal
+from collections.abc import Sequence
+from typing import Annotated, Any, Literal, Required
 
 from langchain_core.messages import AnyMessage
 from langgraph.channels import EphemeralValue
@@ -24,12 +25,28 @@ class Point(TypedDict):
     error: str | None  # why the point failed
 
 
+class Scope(TypedDict, total=False):
+    """What an outline says of a point beside its title; each key may be missing."""
+
+    covers: str  # what belongs to this point and to no other, in some words
+    needs: list[int]  # indexes (from 1) of the points whose texts it builds on
+    words: int  # about how long it is
+
+
+class OutlineItem(Scope, total=False):
+    """A title of an outline, with what there is to say of the point."""
+
+    title: Required[str]
+
+
 class SotInput(TypedDict, total=False):
     """The input: a question, a conversation, or both."""
 
     question: str | None  # what to answer; left out: the last human message of `messages`
     messages: Annotated[list[AnyMessage], add_messages]  # the conversation, as context for every call
-    outline: list[str] | None  # titles for the points, if the caller has them: saves the outline's call
+    outline: (
+        Sequence[str | OutlineItem] | None
+    )  # titles for the points, if the caller has them: saves the outline's call
 
 
 class SotOutput(TypedDict):
@@ -50,6 +67,7 @@ class Revision(TypedDict):
     """A person's remark on an outline."""
 
     titles: list[str]  # the outline before the revision
+    scopes: list[Scope]
     remark: str
 
 
@@ -58,7 +76,8 @@ class SotState(TypedDict, total=False):
 
     # Ephemeral keys last for one step, so no turn is answered with the question or the outline of the last one.
     question: Annotated[str | None, EphemeralValue]
-    outline: Annotated[list[str] | None, EphemeralValue]
+    outline: Annotated[Sequence[str | OutlineItem] | None, EphemeralValue]
+    scopes: list[Scope]  # of the points of the outline, in order; [] if it has titles only
     revision: Annotated[Revision | None, EphemeralValue]
     messages: Annotated[list[AnyMessage], add_messages]
     points: Annotated[list[Point], merge_points]
@@ -76,6 +95,7 @@ class PointTask(TypedDict):
     title: str
     outline: list[str]
     context: str  # a digest of the conversation, so that a node cache can tell two conversations apart
+    scopes: list[Scope]
     again: bool  # whether the point has failed before: then a cache is not read
 
 

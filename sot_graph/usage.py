@@ -33,6 +33,7 @@ class Attempt(TypedDict):
     requests: int  # several if an expander, a route or a merge sent them
     usage: UsageMetadata | None
     error: str | None
+    needs: NotRequired[list[int]]  # indexes of the points that it had waited for
     is_hedge: NotRequired[bool]  # sent beside a request that had not been answered; see `create_sot_graph(hedge=...)`
     is_lost: NotRequired[bool]  # of such two requests, the one that is not read
 
@@ -166,7 +167,7 @@ def summarize(
     calls = _grouped(made, lambda each: (each["stage"], each["index"]))
     paths = {name: sum(each["critical_path_seconds"] for each in calls[name]) for name in calls}
     steps = [[name for name in calls if name[0] in step] for step in STEPS]
-    critical = [max(step, key=paths.__getitem__) for step in steps if step]
+    critical = [name for step in steps if step for name in _slowest_chain(step, calls, paths)]
     titles = {point["index"]: point["title"] for point in points}
     start = min((each["began"] for each in made), default=0.0)
     timeline = [
@@ -192,6 +193,21 @@ def summarize(
         points=[_point_figures(point, calls.get(("expand", point["index"]), []), cached) for point in points],
         timeline=sorted(timeline, key=lambda entry: (entry["began"], entry["index"] or 0)),
     )
+
+
+def _slowest_chain(
+    step: Sequence[tuple[str, int | None]], calls: Mapping[Any, Sequence[Attempt]], paths: Mapping[Any, float]
+) -> list[tuple[str, int | None]]:
+    """The slowest calls of a step that had to wait for each other: of points, those that the last one needs."""
+
+    def chain(name: tuple[str, int | None]) -> list[tuple[str, int | None]]:
+        needs = [(name[0], index) for index in calls[name][0].get("needs", [])]
+        return [*max((chain(each) for each in needs if each in calls), key=length, default=[]), name]
+
+    def length(names: Sequence[tuple[str, int | None]]) -> float:
+        return sum(paths[name] for name in names)
+
+    return max(map(chain, step), key=length)
 
 
 def _grouped(attempts: Sequence[Attempt], key: Callable[[Attempt], Any]) -> dict[Any, list[Attempt]]:

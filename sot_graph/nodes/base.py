@@ -20,6 +20,7 @@ from sot_graph.models import is_model, resolve
 from sot_graph.prompts import messages_of
 from sot_graph.redaction import secrets_of
 from sot_graph.run import run_of
+from sot_graph.scopes import check_items
 from sot_graph.state import SotState, Update
 from sot_graph.text import encodable
 from sot_graph.thoughts import Habits
@@ -139,7 +140,7 @@ class Turn(NamedTuple):
     question: str
     conversation: list[BaseMessage]  # ends with the question
     added: list[dict[str, str]]  # the question as a new message, if the conversation did not have it
-    outline: list[str] | None  # the caller's titles
+    outline: Sequence[Any] | None  # the caller's titles, or items
 
 
 def read_turn(state: SotState) -> Turn:
@@ -147,13 +148,12 @@ def read_turn(state: SotState) -> Turn:
 
     Raises:
         ValueError: There is no question, or it is blank.
-        TypeError: The question is not text, or the outline not a list of titles.
+        TypeError: The question is not text, or the outline not a list of titles and items.
     """
     messages: list[BaseMessage] = list(state.get("messages", []))
     question, outline = state.get("question"), state.get("outline") or None
-    if outline and not (isinstance(outline, list | tuple) and all(isinstance(title, str) for title in outline)):
-        msg = f"`outline` must be a list of titles, such as ['Causes', 'Symptoms', 'Treatment'], not {outline!r:.100}."
-        raise TypeError(msg)
+    if outline:
+        check_items(outline)
     if question is None:
         last = question_of(messages)
         if last is None or is_blank(last):

@@ -17,11 +17,13 @@ from sot_graph.hedging import Hedge
 from sot_graph.limits import TokenLimit
 from sot_graph.messages import GAP
 from sot_graph.models import Model
+from sot_graph.needs import Needed
 from sot_graph.nodes.base import Node, Steps, before_answer
 from sot_graph.prompts import TELL, point_turns, tell_of
 from sot_graph.redaction import describe
 from sot_graph.replies import end_of
 from sot_graph.run import OPENING, TextWriter, run_of
+from sot_graph.scopes import needs_of, title_of
 from sot_graph.state import Point, PointTask, SotState, merge_points
 from sot_graph.streaming import PointEvent, emit
 from sot_graph.text import echo_length
@@ -38,12 +40,14 @@ def dispatch_points(state: SotState) -> list[Send] | str:
 
     If there are points already, the failed ones are sent again.
     """
-    outline, points = state.get("outline") or [], state.get("points") or []
+    outline, points = [*map(title_of, state.get("outline") or [])], state.get("points") or []
+    scopes = state.get("scopes") or []
     failed = [point["index"] for point in points if point["status"] == "failed"]
     context = digest(list(state["messages"]))
+    again = bool(failed)
     tasks = (
-        PointTask(index=index, title=outline[index - 1], outline=outline, context=context, again=bool(failed))
-        for index in failed or range(1, len(outline) + 1)
+        PointTask(index=n, title=outline[n - 1], outline=outline, context=context, scopes=scopes, again=again)
+        for n in failed or range(1, len(outline) + 1)
     )
     return [Send("expand", task) for task in tasks] or "direct"
 
@@ -72,36 +76,44 @@ class Expand(Node):
 
     def steps(self, task: PointTask, config: RunnableConfig) -> Steps:
         """Write the point; a failure is a failed point, so that its siblings continue and `merge` decides."""
-        yield from self._restore_answer(config)
-        run, index, title = run_of(config), task["index"], task["title"]
-        echo = partial(echo_length, index, title)
-        above = heading(title) if self.headings else ""
-        options: Any = {"heading": above, "is_answer": self.is_answer, "ends_loops": self.expander is None}
-        writer = TextWriter(index, config, self.habits, echo=echo, events=True, **options)
-        call = self._call(task, config, writer)
-        point = Point(index=index, title=title, text="", status="written", error=None)
-        try:
-            reply = yield call
-        except GraphBubbleUp:
-            raise
-        except Exception as error:  # noqa: BLE001 - `merge` raises it, with those of the other points
-            run.errors[index] = error
-            point |= {"text": writer.drop(), "status": "failed", "error": describe(error, call.secrets)}
-        else:
-            is_cut = writer.is_runaway or end_of(reply) == "truncated"
-            point |= {"text": writer.text, "status": "truncated" if is_cut else "written"}
-        emit(PointEvent(type="point", index=index, status=point["status"]))
-        writer.end()
-        return {"points": [point], "attempts": call.attempts}
+        index, title, needs = task["index"], task["title"], needs_of(task["scopes"], task["index"])
+        run = run_of(config)
+        with run.texts.writing(index) as written:
+            self._restore_answer((yield from _written_before(task, needs, config)), config)
+            texts: list[str | None] = (yield Needed(run.texts, needs)) if needs else []
+            echo = partial(echo_length, index, title)
+            above = heading(title) if self.headings else ""
+            options: Any = {"heading": above, "is_answer": self.is_answer, "ends_loops": self.expander is None}
+            writer = TextWriter(index, config, self.habits, echo=echo, events=True, **options)
+            call = self._call(task, config, writer, [*zip(needs, texts, strict=True)])
+            point = Point(index=index, title=title, text="", status="written", error=None)
+            try:
+                reply = yield call
+            except GraphBubbleUp:
+                raise
+            except Exception as error:  # noqa: BLE001 - `merge` raises it, with those of the other points
+                run.errors[index] = error
+                point |= {"text": writer.drop(), "status": "failed", "error": describe(error, call.secrets)}
+            else:
+                is_cut = writer.is_runaway or end_of(reply) == "truncated"
+                point |= {"text": writer.text, "status": "truncated" if is_cut else "written"}
+            emit(PointEvent(type="point", index=index, status=point["status"]))
+            writer.end()
+            written.set_result(point["text"] if point["status"] != "failed" else None)
+            more: Any = {"needs": needs} if needs else {}
+            return {"points": [point], "attempts": [{**attempt, **more} for attempt in call.attempts]}
 
-    def _call(self, task: PointTask, config: RunnableConfig, writer: TextWriter) -> Call:
+    def _call(
+        self, task: PointTask, config: RunnableConfig, writer: TextWriter, needed: Sequence[tuple[int, str | None]]
+    ) -> Call:
         conversation = before_answer(read_state(config, "messages"), read_state(config, "answer_id"))
         opening = read_state(config, "opening") or ""
         expander = self.expander
         tell = TELL if expander else tell_of(self.system_prompt, conversation)
 
         def turns(shown: str) -> list[str]:
-            return point_turns(task, tell, opening=opening, shown=shown)
+            texts = [(index, text) for index, text in needed if text]
+            return point_turns(task, tell, opening=opening, shown=shown, needed=texts)
 
         options: Any = expander.call_options() if expander else {}
         if expander:
@@ -112,7 +124,7 @@ class Expand(Node):
         options |= {"writer": writer, "index": task["index"], "title": task["title"], "siblings": len(task["outline"])}
         return self.call("expand", f"{task['index']}: {task['title']}", config, **options)
 
-    def _restore_answer(self, config: RunnableConfig) -> Generator[PendingWrites, list[Any], None]:
+    def _restore_answer(self, known: Sequence[Point], config: RunnableConfig) -> None:
         """Stream what is written already: the opening, and in a resumed run the points of the run before."""
         run = run_of(config)
         if not run.is_fresh:
@@ -120,10 +132,25 @@ class Expand(Node):
         if not (self.is_answer and run.is_streamed(config)):
             return
         run.answer.put(OPENING, read_state(config, "opening") or "", config, ends=True)
-        if not run.is_fresh and not run.is_restored:
+        if not run.is_restored:
             run.is_restored = True
-            pending = yield PendingWrites("points", config)
-            points = merge_points(read_state(config, "points") or [], [point for points in pending for point in points])
-            for point in (point for point in points if point["status"] != "failed"):
+            for point in (point for point in known if point["status"] != "failed"):
                 text = (heading(point["title"]) if self.headings else "") + point["text"]
                 run.answer.put(point["index"], text, config, ends=True)
+
+
+def _written_before(
+    task: PointTask, needs: Sequence[int], config: RunnableConfig
+) -> Generator[PendingWrites, list[Any], list[Point]]:
+    """The points that a run before this one has written, or has failed to write; their texts are known at once."""
+    run = run_of(config)
+    if run.is_fresh or (run.is_restored and not needs):
+        return []
+    ended = merge_points([], [point for points in (yield PendingWrites("points", config)) for point in points])
+    earlier = read_state(config, "points") or []
+    if task["again"]:  # those that had failed are being written
+        earlier = [point for point in earlier if point["status"] != "failed"]
+    known = merge_points(earlier, ended)
+    for point in known:
+        run.texts.note(point["index"], point["text"] if point["status"] != "failed" else None)
+    return known

@@ -45,7 +45,7 @@ class Merge(Node):
             return {}  # another step runs first, and leads here again
         failed = [point for point in points if point["status"] == "failed"]
         if any(point["index"] not in run.errors for point in failed):
-            again: Any = {"outline": [point["title"] for point in points], "points": points, "messages": conversation}
+            again: Any = {**state, "outline": [point["title"] for point in points], "messages": conversation}
             return Command(update={"answer": ""}, goto=dispatch_points(again))
         if state.get("answer"):
             return {}

@@ -1,5 +1,6 @@
 """A person's review of the outline, before anything of it is written."""
 
+from contextlib import suppress
 from typing import Annotated, Any, Literal
 
 from langchain_core.runnables import RunnableConfig
@@ -8,8 +9,8 @@ from pydantic import BeforeValidator, RootModel, create_model
 
 from sot_graph.nodes.base import Node, Steps, read_turn
 from sot_graph.nodes.expand import dispatch_points
-from sot_graph.outline import clean_titles
-from sot_graph.state import Revision, SotState
+from sot_graph.scopes import check_items, clean_items, items_of, title_of, with_scopes
+from sot_graph.state import OutlineItem, Revision, SotState
 from sot_graph.streaming import OutlineEvent, emit
 from sot_graph.text import storable
 
@@ -21,34 +22,38 @@ class Review(Node):
         super().__init__(None)
         self.max_points = max_points
         meaning = "True accepts the outline, a list of titles replaces it, a string asks for a new one that follows it."
-        verdict = RootModel[Annotated[Literal[True] | list[str] | str, BeforeValidator(self._checked)]]
+        verdict = RootModel[Annotated[Literal[True] | list[str | OutlineItem] | str, BeforeValidator(self._checked)]]
         self.verdict = create_model("OutlineVerdict", __base__=verdict, __doc__=meaning)
 
     def steps(self, state: SotState, config: RunnableConfig) -> Steps:  # noqa: ARG002 - as every node's
         """Interrupt, or apply the verdict; an invalid one raises a `ValidationError`, and the interrupt stays."""
-        titles = state["outline"] or []
+        outline, scopes = state["outline"] or [], state.get("scopes") or []
+        titles = [*map(title_of, outline)]
         question = read_turn({"messages": state["messages"]}).question
         # LangGraph checks the verdict by the schema, and does not store one that is invalid.
-        verdict = interrupt({"question": question, "titles": titles}, response_schema=self.verdict).root
+        shown = {"question": question, "titles": titles}
+        shown |= {"outline": items_of(titles, scopes)} if scopes else {}
+        verdict = interrupt(shown, response_schema=self.verdict).root
         if isinstance(verdict, str):
-            return {"revision": Revision(titles=titles, remark=storable(verdict))}
+            return {"revision": Revision(titles=titles, scopes=scopes, remark=storable(verdict))}
         if verdict is not True:
-            titles = verdict
+            titles, scopes = clean_items(with_scopes(verdict, titles, scopes))
             emit(OutlineEvent(type="outline", titles=titles))
-        return {"outline": titles}
+        return {"outline": titles, "scopes": scopes}
         yield  # makes this a generator: a review sends no request
 
     def _checked(self, verdict: Any) -> Any:
         if verdict is True or (isinstance(verdict, str) and verdict.strip()):
             return verdict
-        if isinstance(verdict, list) and all(isinstance(title, str) for title in verdict):
-            titles = clean_titles(verdict)
+        with suppress(TypeError):
+            check_items(verdict)
+            titles, scopes = clean_items(verdict)
             if 1 <= len(titles) <= self.max_points:
-                return titles
+                return items_of(titles, scopes) if scopes else titles
         msg = (
             "The review of an outline is resumed with True (write it as it is), with a list of 1 to "
-            f"{self.max_points} titles (write these) or with a remark as text (a new outline that follows it), not "
-            f"with {verdict!r:.200}. The interrupt stays: resume again, with Command(resume=...)."
+            f"{self.max_points} titles or items (write these) or with a remark as text (for a new outline), "
+            f"not with {verdict!r:.200}. The interrupt stays: resume again, with Command(resume=...)."
         )
         raise ValueError(msg)
 

@@ -21,11 +21,12 @@ from sot_graph.limits import TokenLimit
 from sot_graph.models import Model, structured
 from sot_graph.nodes.base import Node, Request, Steps, Turn, read_turn
 from sot_graph.outline import clean_titles
-from sot_graph.outline_reply import Outline, Outlined, OutlineReply, StructuredReply, bounded
+from sot_graph.outline_reply import Outline, Outlined, OutlineReply, ScopedOutline, StructuredReply, bounded
 from sot_graph.prompts import bounds, outline_turns
 from sot_graph.redaction import secrets_of
 from sot_graph.replies import ValueReply
 from sot_graph.run import run_of
+from sot_graph.scopes import clean_items, title_of
 from sot_graph.state import Revision, SotState
 from sot_graph.streaming import OutlineEvent, emit
 from sot_graph.thoughts import Habits, closes_unopened
@@ -54,6 +55,7 @@ class Skeleton(Node):
         is_reviewed: bool,
         limit: TokenLimit | None,
         hedge: Hedge | None,
+        is_scoped: bool,
         warms: bool,  # whether the points may read the prefix that this call writes; see `sot_graph.prefix`
     ) -> None:
         super().__init__(model, policies, system_prompt, habits, limit, hedge)
@@ -61,12 +63,11 @@ class Skeleton(Node):
         self.route, self.is_reviewed, self.warms = route, is_reviewed, warms
         self.min_points, self.max_points, self.has_opening = min_points, max_points, has_opening
         self.count = bounds(min_points, max_points)
+        self.is_scoped = is_scoped
+        outline = ScopedOutline if is_scoped else Outline
         # To decline is one title, because some servers cannot give an empty list (vLLM issue 13821).
-        self.schemas: tuple[type[Outline] | None, ...] = (
-            bounded(1 if route == "auto" else self.count[0], max_points),
-            Outline,
-            None,
-        )
+        fewest = 1 if route == "auto" else self.count[0]
+        self.schemas = (bounded(fewest, max_points, outline), outline, None)
         self._bound: tuple[Model, Model | None] | None = None
         self._refused: dict[str, int] = {}  # how many of the schemas a model's provider refused
 
@@ -85,22 +86,25 @@ class Skeleton(Node):
             titles = yield from self._outline(turn, config, attempts, revision)
         # Too few points of a model, also of an agent's, are no outline: the question is answered directly.
         is_callers = turn.outline and not revision and run_of(config).message_config is None
-        outline = clean_titles((titles or [])[:OUTLINE_LIMIT])
+        items = [*(titles or [])][:OUTLINE_LIMIT]
+        outline, scopes = clean_items(items, self.max_points)
         if turn.outline and not revision and not outline:
             msg = "`outline` has no title with a letter or a digit. Leave it out to have the model write one."
             raise ValueError(msg)
-        outline = self._capped(outline, len(titles or [])) if is_callers or len(outline) >= self.min_points else []
+        self._note_cap(outline, items, len(titles or []))
+        outline = outline if is_callers or len(outline) >= self.min_points else []
         if revision and not outline:
             logger.warning("The model returned no outline that follows the remark; the outline before it stays.")
-            outline = revision["titles"]
+            outline, scopes = revision["titles"], revision["scopes"]
+        scopes = scopes if outline else []
         emit(OutlineEvent(type="outline", titles=outline))
         if outline:
             run_of(config).note_outline()
         if revision:
-            return {"outline": outline, "attempts": attempts}
+            return {"outline": outline, "scopes": scopes, "attempts": attempts}
         # Nothing of the thread's last answer is left.
         fresh = {"points": Overwrite([]), "answer": "", "answer_id": None, "attempts": Overwrite(attempts)}
-        return {"outline": outline, **fresh, **({"messages": turn.added} if turn.added else {})}
+        return {"outline": outline, "scopes": scopes, **fresh, **({"messages": turn.added} if turn.added else {})}
 
     def _suits(self, turn: Turn, config: RunnableConfig, attempts: list[Attempt]) -> Generator[Request, Any, bool]:
         if isinstance(self.route, str):
@@ -114,8 +118,8 @@ class Skeleton(Node):
 
     def _outline(
         self, turn: Turn, config: RunnableConfig, attempts: list[Attempt], revision: Revision | None
-    ) -> Generator[Request, Any, list[str]]:
-        """Ask for the outline: by a schema if the model can, else as plain text."""
+    ) -> Generator[Request, Any, list[Any]]:
+        """Ask for the outline: by a schema if the model can, else as plain text, which has titles only."""
         may_decline = self.route == "auto" and not revision
         told = partial(
             outline_turns, may_decline=may_decline, has_opening=self.has_opening and not revision, revision=revision
@@ -131,9 +135,9 @@ class Skeleton(Node):
             run_of(config).is_warm = True
         reply: Outlined | None = None
         while not is_warming and (bound := self._structured(model)) is not None:
-            reply = yield call(bound, StructuredReply, told(None))
-            titles: list[str] | None = reply.titles
-            if titles is not None and (may_decline or len(clean_titles(titles)) >= self.min_points):
+            reply = yield call(bound, StructuredReply, told(None, is_scoped=self.is_scoped))
+            titles: list[Any] | None = reply.titles
+            if titles is not None and (may_decline or len(clean_items(titles)[0]) >= self.min_points):
                 return titles
             if reply.refused != "bounds":
                 break
@@ -159,9 +163,9 @@ class Skeleton(Node):
         self._refused[name] = last if all_of_them else min(self._refused.get(name, 0) + 1, last)
         self._bound = None
 
-    def _capped(self, outline: list[str], given: int) -> list[str]:
-        """The points to write, of an outline that was given with so many titles."""
-        if len(outline) > self.max_points:
-            count = f"{len(outline)}{' or more' if given > OUTLINE_LIMIT else ''}"
+    def _note_cap(self, outline: list[str], items: list[Any], given: int) -> None:
+        """Say in the log that an outline has more points than are written."""
+        titles = clean_titles(map(title_of, items)) if len(items) > len(outline) else outline
+        if len(titles) > len(outline):
+            count = f"{len(titles)}{' or more' if given > OUTLINE_LIMIT else ''}"
             logger.warning("The outline has %s points; the first %d are written (max_points).", count, self.max_points)
-        return outline[: self.max_points]

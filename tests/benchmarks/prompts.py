@@ -65,7 +65,7 @@ class Text(NamedTuple):
 
 def ours(question: str, titles: list[str], number: int, system: SystemMessage | None = None) -> list[BaseMessage]:
     """As the graph asks."""
-    task = PointTask(index=number + 1, title=titles[number], outline=titles, context="", again=False)
+    task = PointTask(index=number + 1, title=titles[number], outline=titles, context="", scopes=[], again=False)
     conversation = [HumanMessage(question)]
     return messages_of(system, conversation, point_turns(task, tell_of(system, conversation)))
 

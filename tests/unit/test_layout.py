@@ -12,11 +12,13 @@ MODULES = sorted(ROOT.rglob("*.py"))
 ROOMS = (  # from top to bottom; imports go down
     *("__main__", "cli", "evaluation", "__init__", "local", "llama", "local_model", "slots"),
     *("middleware", "tools", "graph", "demo", "nodes", "expander", "calls"),
-    *("outline_reply", "replies", "prefix", "caching", "tracing", "hints", "redaction", "run", "prompts", "messages"),
+    *("outline_reply", "replies", "prefix", "caching", "tracing", "hints", "redaction", "run"),
+    *("needs", "prompts", "messages"),
     *("streaming", "checks"),
     *("hedging", "concurrency"),
     *(
         "errors",
+        "scopes",
         "state",
         "usage",
         "limits",
@@ -35,8 +37,8 @@ PRIVATE = re.compile(
     r"|langgraph\._internal|_ConfigurableModel"
 )
 LONGEST_MODULE, LONGEST_FUNCTION = 320, 60
-LIBRARY_LIMIT = 6_050
-"""The goal is 3,250; a change that raises this number says what it is for. The last: marks for prefix caches."""
+LIBRARY_LIMIT = 6_380
+"""The goal is 3,250; a change that raises this number says what it is for. The last: scopes and needs of points."""
 NO_LIBRARY = {"__main__", "cli", "evaluation", "demo", "local", "llama", "local_model", "slots"}
 DOCUMENTED = {"_asdict", "_replace", "_exit"}
 """Public, in spite of their names: of named tuples, and of `os`."""
