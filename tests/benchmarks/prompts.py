@@ -22,8 +22,8 @@ from sot_graph import local_chat_model
 from sot_graph.outline import clean_titles
 from sot_graph.outline_reply import Outline, bounded
 from sot_graph.prompts import GO_ON, bounds, lead_turns, messages_of, outline_turns, point_turns, tell_of
-from sot_graph.state import PointTask
-from tests.benchmarks.questions import COMMON_WORDS, OTHER_LANGUAGES, QUESTIONS
+from sot_graph.state import PointTask, Scope
+from tests.benchmarks.questions import COMMON_WORDS, COVERS, OTHER_LANGUAGES, QUESTIONS
 
 Measures = dict[str, float]
 Layout = Callable[[str, list[str], int], list[BaseMessage]]
@@ -128,6 +128,31 @@ def asked(words: str) -> Layout:
     return layout
 
 
+def scoped(question: str, titles: list[str], number: int) -> list[BaseMessage]:
+    """As the graph asks where the outline says what each point covers."""
+    covers = COVERS[question].split("; ")
+    scopes = [Scope(covers=each) for each in covers]
+    task = PointTask(index=number + 1, title=titles[number], outline=titles, context="", scopes=scopes, again=False)
+    return messages_of(None, [HumanMessage(question)], point_turns(task))
+
+
+def own_scope(question: str, titles: list[str], number: int) -> list[BaseMessage]:
+    """The same, but each point is told what itself covers, and nothing of the others."""
+    plain = ours(question, titles, number)
+    return [*plain[:-1], scoped(question, titles, number)[-1]]
+
+
+def scopes_in_sight(question: str, titles: list[str], number: int) -> list[BaseMessage]:
+    """The same, but only the outline says what each point covers."""
+    return [*scoped(question, titles, number)[:-1], ours(question, titles, number)[-1]]
+
+
+SCOPES: dict[str, Layout] = {
+    "titles": ours,
+    "covers, in the outline and in the point's turn: ours": scoped,
+    "covers, in the point's turn": own_scope,
+    "covers, in the outline": scopes_in_sight,
+}
 LENGTHS: dict[str, Layout] = {
     "ours: in one or two sentences": ours,
     "in two sentences": asked("In two sentences"),
@@ -345,6 +370,7 @@ async def speak(model: ChatOpenAI, system: SystemMessage | None) -> dict[str, fl
 STAGES: dict[str, dict[str, Callable[[ChatOpenAI], Awaitable[Measures]]]] = {
     "points": {name: partial(write_points, layout=layout) for name, layout in LAYOUTS.items()},
     "length": {name: partial(measure_lengths, layout=layout) for name, layout in LENGTHS.items()},
+    "covers": {name: partial(write_points, layout=layout) for name, layout in SCOPES.items()},
     "outline": {
         "ours, always": lambda model: write_outlines(model, may_decline=False),
         "ours, may decline": lambda model: write_outlines(model, may_decline=True),

@@ -45,6 +45,46 @@ QUESTIONS = {
     ],
 }
 
+COVERS = {
+    "How do I get ready for a first marathon?": (
+        "weeks and kilometres; recovery and sleep; fit and wear; carbohydrates and water; a steady start"
+    ),
+    "What makes a house warm in winter?": (
+        "foam and wool in the walls; frames and seals; boilers and heat pumps; cloth before the glass; the south side"
+    ),
+    "How can a family eat less sugar?": (
+        "grams and hidden names; what to drink; what ends a meal; own recipes; one change a week"
+    ),
+    "Why do people keep bees?": (
+        "taste and jars; fruit trees and vegetables; quiet work outside; candles and creams; watching the seasons"
+    ),
+    "How do I move to another city?": (
+        "rent and viewings; labels and wrapping; size and driver; bank, post and office; first visits next door"
+    ),
+    "What should I know before buying a bicycle?": (
+        "body height; stopping in rain; hills and speed; sitting for hours; being seen, and theft"
+    ),
+    "How do I look after my teeth?": (
+        "minutes and movement; between the teeth; checks and cleaning; acid and snacks; bristles and gums"
+    ),
+    "What are good reasons to learn swimming?": (
+        "not drowning; muscles and heart; games and clubs; knees and back; beach and lakes"
+    ),
+    "How can a school save energy?": (
+        "bulbs and switches; the roof; standby at night; heating by a degree; what pupils learn"
+    ),
+    "How do I make good coffee at home?": (
+        "roast date and storage; coarse or fine; degrees; lime and old oil; minutes and seconds"
+    ),
+    "What helps against a cold?": (
+        "rest for the immune system; herbs and honey; walks and open windows; hot broth; not infecting others"
+    ),
+    "How do I choose a dog for my family?": (
+        "rooms and garden; hours a day; children and calm; money each month; second homes and papers"
+    ),
+}
+"""What each of these points covers, in their order."""
+
 OTHER_LANGUAGES = {
     "de": ("Wie kann ich besser schlafen?", ["Feste Schlafzeiten", "Ein dunkles Zimmer", "Weniger Kaffee am Abend"]),
     "fr": ("Comment mieux dormir ?", ["Des horaires fixes", "Une chambre sombre", "Moins de café le soir"]),
