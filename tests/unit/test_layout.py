@@ -12,7 +12,18 @@ MODULES = sorted(ROOT.rglob("*.py"))
 ROOMS = (  # from top to bottom; imports go down
     *("__main__", "cli", "evaluation", "__init__", "local", "llama", "local_model", "slots"),
     *("middleware", "tools", "graph", "demo", "nodes", "expander", "calls"),
-    *("outline_reply", "replies", "caching", "tracing", "hints", "redaction", "run", "prompts", "messages"),
+    *(
+        "outline_reply",
+        "replies",
+        "caching",
+        "tracing",
+        "hints",
+        "redaction",
+        "run",
+        "prompts",
+        "references",
+        "messages",
+    ),
     *("streaming", "checks"),
     *("hedging", "concurrency"),
     *(
@@ -27,6 +38,7 @@ ROOMS = (  # from top to bottom; imports go down
         "thoughts",
         "runaway",
         "markers",
+        "citations",
         "_engine",
     ),
 )
@@ -35,8 +47,8 @@ PRIVATE = re.compile(
     r"|langgraph\._internal|_ConfigurableModel"
 )
 LONGEST_MODULE, LONGEST_FUNCTION = 320, 60
-LIBRARY_LIMIT = 5_890
-"""The goal is 3,250; a change that raises this number says what it is for. The last: hedged requests."""
+LIBRARY_LIMIT = 6_272
+"""The goal is 3,250; a change that raises this number says what it is for. The last: one list of sources."""
 NO_LIBRARY = {"__main__", "cli", "evaluation", "demo", "local", "llama", "local_model", "slots"}
 DOCUMENTED = {"_asdict", "_replace", "_exit"}
 """Public, in spite of their names: of named tuples, and of `os`."""
