@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from markdown_it import MarkdownIt
 
 from sot_graph import Point, merge_with_references
 from sot_graph.nodes.merge import join_points
@@ -270,6 +271,11 @@ def test_an_inner_answer_is_merged_again() -> None:
     once = merge_with_references(points(*inner))
     assert merge_with_references(points(once)) == once
     assert merge_with_references(points("C [1].\n\nSources:\n[1] X", once)).count("] X") == 1
+
+
+def test_the_list_is_shown_in_lines() -> None:
+    shown = MarkdownIt().render(merge_with_references(points(f"A [1] [2].\n\n## Sources\n1. {SUN}\n2. {SMELL}")))
+    assert shown.endswith(f"<h2>Sources</h2>\n<p>[1] {SUN}<br />\n[2] {SMELL}</p>\n")
 
 
 def test_a_text_that_is_only_a_list_leaves_no_gap() -> None:
