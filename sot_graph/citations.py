@@ -205,7 +205,9 @@ def _item(line: re.Match[str], *, may_be_bullet: bool, may_be_bare: bool) -> Ite
         name = found["name"] or found["bracket"] or found["number"]
         return Item(kind, name, line.start() + found.start("text"), line.end())
     bullet = _BULLET.match(line[0])
-    if (bullet and may_be_bullet) or (may_be_bare and ADDRESS.search(line[0])):
+    if (bullet and may_be_bullet) or (
+        may_be_bare and not line[0].lstrip().startswith((">", "|")) and ADDRESS.search(line[0])
+    ):
         return Item("bullet", "", line.start() + (bullet.end() if bullet else 0), line.end())
     return None
 

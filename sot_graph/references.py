@@ -108,7 +108,10 @@ class _Part:
         """Whether the next citation stands right behind this one, and has its source."""
         (token, sources), (after, others) = self._cited[at], self._cited[min(at + 1, len(self._cited) - 1)]
         keys = {source.key for source in others.values() if source}
-        return 0 <= after.start() - token.end() <= _NEAR and any(each and each.key in keys for each in sources.values())
+        nearest = _NEAR if "" in sources else 0  # a link stands before its citation, and two citations touch
+        return 0 <= after.start() - token.end() <= nearest and all(
+            each and each.key in keys for each in sources.values()
+        )
 
     def _sources(self, token: re.Match[str]) -> dict[str, Source | None]:
         """The sources of a token, by what it calls them."""
@@ -133,7 +136,7 @@ def _edit(token: re.Match[str], numbers: Sequence[int], *, is_cited: bool) -> tu
         return at + own.start(1), at + own.end(1), f"{numbers[0]}"
     if token["link"] or token["url"]:
         return token.end(), token.end(), "" if is_cited else f" [{numbers[0]}]"
-    return *token.span(), _renumbered(token, numbers)
+    return *token.span(), "" if is_cited else _renumbered(token, numbers)
 
 
 def _renumbered(token: re.Match[str], numbers: Sequence[int]) -> str:

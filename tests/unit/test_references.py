@@ -185,6 +185,12 @@ def test_the_same_address_has_one_number(same: str) -> None:
     )
 
 
+def test_two_citations_that_touch_and_mean_the_same_are_one() -> None:
+    listed = f"Sources:\n[1] {SUN}\n[2] {SMELL}\n[3] {SUN}#part"
+    text = "A[1][3]. B[3][2][1]. C[1] [3]. D[1][1][3]. E[1][2, 3]."
+    assert merged(f"{text}\n\n{listed}")[0] == ["A[1]. B[1][2][1]. C[1] [1]. D[1]. E[2, 1]."]
+
+
 @pytest.mark.parametrize("other", ["https://sun.org/A", "https://sun.org/a?x=1", "https://moon.org/a", "http://[::1"])
 def test_other_addresses_have_other_numbers(other: str) -> None:
     assert len(merged(f"A [1].\n\n[1]: {SUN}", f"B [1].\n\nSources:\n[1] {other}")[2]) == 2
@@ -234,6 +240,7 @@ def test_a_citation_without_a_source_stays_and_its_number_is_given_to_no_other(t
         "References:\n1. Ask your former boss.\n2. Ask a colleague.",
         "Sources of light:\n\n- the sun\n- the moon",
         "Sources\n\nare many.",
+        "> Sources:\n> [8] Book",
         "Why?\n\nSources: see [1] and [2].",
         f"Sites:\n1. [Sun]({SUN}/x)\n2. [Smell]({SMELL})",
     ],
