@@ -8,6 +8,7 @@ if typing.TYPE_CHECKING:
     from sot_graph.graph import SotGraph, create_sot_graph
     from sot_graph.local import local_chat_model
     from sot_graph.middleware import SkeletonOfThoughtMiddleware
+    from sot_graph.references import merge_with_references
     from sot_graph.state import Point, SotInput, SotOutput, SotState
     from sot_graph.streaming import SotEvent, SotTransformer, astream_answer, stream_answer
     from sot_graph.tools import create_sot_tool
@@ -20,6 +21,7 @@ else:
         "graph": ("SotGraph", "create_sot_graph"),
         "local": ("local_chat_model",),
         "middleware": ("SkeletonOfThoughtMiddleware",),
+        "references": ("merge_with_references",),
         "state": ("Point", "SotInput", "SotOutput", "SotState"),
         "streaming": ("SotEvent", "SotTransformer", "astream_answer", "stream_answer"),
         "tools": ("create_sot_tool",),
@@ -58,5 +60,6 @@ __all__ = [
     "create_sot_graph",
     "create_sot_tool",
     "local_chat_model",
+    "merge_with_references",
     "stream_answer",
 ]

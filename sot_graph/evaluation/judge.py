@@ -1,17 +1,36 @@
 """A model as the judge of two answers to the same question: which is better, and in which aspects?"""
 
 import asyncio
+import re
 from collections.abc import Sequence
 from math import sqrt
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from langchain_core.language_models import BaseChatModel
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, BeforeValidator, Field
 from typing_extensions import TypedDict
 
 from sot_graph.redaction import describe, secrets_of
 
-Better = Literal["first", "second", "neither"]
+_IN_OTHER_WORDS = re.compile(
+    r"""(?!-)\W*(?:(?:the|answer|assistant|response|option)\W+)*
+    (?: (?P<first>first|1|a) | (?P<second>second|2|b) | (?P<neither>
+        (?:a\W+)?(?:neither|none|both|tie|tied|draw|equal|equally|same)(?:\W+(?:are|equal|equally|the|same))*) )
+    (?:\W+(?:answer|one|response|is|better|good))*\W*""",
+    re.IGNORECASE | re.VERBOSE,
+)
+_LONGEST = 60  # characters of a choice; what is longer is prose
+
+
+def _plain(value: Any) -> Any:
+    """What a model means that does not keep to the schema: "First", "Answer 2", 1, "tie"."""
+    told = f"{value}" if isinstance(value, str | int) and not isinstance(value, bool) else ""
+    found = _IN_OTHER_WORDS.fullmatch(told) if len(told) <= _LONGEST else None
+    return found.lastgroup if found else value
+
+
+Choice = Literal["first", "second", "neither"]
+Better = Annotated[Choice, BeforeValidator(_plain)]
 
 
 class Preferences(BaseModel):
@@ -93,6 +112,9 @@ class Judge:
             return self._failed(error)
 
     def _read(self, outputs: Sequence[Any]) -> Verdict:
+        if None in outputs:
+            msg = "the judge wrote a text, and not a verdict in the form that was asked for"
+            raise ValueError(msg)
         first, second = (Preferences.model_validate(each) for each in outputs)
         pairs = {aspect: (getattr(first, aspect), getattr(second, aspect)) for aspect in ASPECTS}
         return Verdict(
@@ -131,7 +153,7 @@ def _prompt(*, inputs: str, outputs: dict[str, str], **_: Any) -> list[Any]:
     return [{"role": "user", "content": text}]
 
 
-def outcome(sot_first: Better, sot_second: Better) -> str:
+def outcome(sot_first: Choice, sot_second: Choice) -> str:
     """Combine the verdicts of both orders: an answer wins only if it is better in both.
 
     Args:
