@@ -9,7 +9,7 @@ if typing.TYPE_CHECKING:
     from sot_graph.local import local_chat_model
     from sot_graph.middleware import SkeletonOfThoughtMiddleware
     from sot_graph.references import merge_with_references
-    from sot_graph.state import Point, SotInput, SotOutput, SotState
+    from sot_graph.state import OutlineItem, Point, SotInput, SotOutput, SotState
     from sot_graph.streaming import SotEvent, SotTransformer, astream_answer, stream_answer
     from sot_graph.tools import create_sot_tool
     from sot_graph.tracing import __version__
@@ -22,7 +22,7 @@ else:
         "local": ("local_chat_model",),
         "middleware": ("SkeletonOfThoughtMiddleware",),
         "references": ("merge_with_references",),
-        "state": ("Point", "SotInput", "SotOutput", "SotState"),
+        "state": ("OutlineItem", "Point", "SotInput", "SotOutput", "SotState"),
         "streaming": ("SotEvent", "SotTransformer", "astream_answer", "stream_answer"),
         "tools": ("create_sot_tool",),
         "tracing": ("__version__",),
@@ -44,6 +44,7 @@ else:
 __all__ = [
     "DemoChatModel",
     "ExpansionError",
+    "OutlineItem",
     "Point",
     "ReplyError",
     "SkeletonOfThoughtMiddleware",

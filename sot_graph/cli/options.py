@@ -56,6 +56,14 @@ Hedge = Annotated[
         "time to the first token, such as 3x; the first of the two that is answered is read.",
     ),
 ]
+Detail = Annotated[
+    str,
+    typer.Option(
+        "--detail",
+        metavar="titles|scoped",
+        help="What the model's outline says: titles, or also what each point covers, needs and takes (scoped).",
+    ),
+]
 Lead = Annotated[
     bool, typer.Option("--lead", "-l", help="Begin with an opening of a sentence or two, written beside the outline.")
 ]

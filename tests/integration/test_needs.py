@@ -118,7 +118,8 @@ async def test_needs_that_cannot_be_met_are_dropped_with_a_line_in_the_log(
 
 
 async def test_needs_follow_their_points_when_titles_are_dropped(server: FakeOpenAI) -> None:
-    outline = ["The sun", "...", "the sun", {"title": "Landmarks", "needs": [3]}, {"title": "Scent", "needs": [4, 2]}]
+    needing = [{"title": "Landmarks", "needs": [3]}, {"title": "Scent", "needs": [4, 2]}]
+    outline: list[Any] = ["The sun", "...", "the sun", *needing]
     result = await create_sot_graph(server.model()).ainvoke({**QUESTION, "outline": outline})
     timeline = result["messages"][-1].response_metadata["sot"]["timeline"]
     assert {entry["index"]: entry.get("needs") for entry in timeline} == {1: None, 2: [1], 3: [2]}
@@ -164,7 +165,7 @@ async def test_an_interrupt_of_a_needed_point_stops_those_that_wait_for_it(serve
         return str(interrupt("May I?")) if title.startswith("The sun") else f"Text on {title}."
 
     graph = create_sot_graph(server.model(), expander=write, checkpointer=InMemorySaver())
-    outline = ["The sun", {"title": "Both", "needs": [1]}, "Scent"]
+    outline: list[Any] = ["The sun", {"title": "Both", "needs": [1]}, "Scent"]
     first = await answered(graph, form, {**QUESTION, "outline": outline}, THREAD)
     assert [each.value for each in first["__interrupt__"]] == ["May I?"]
     assert sorted(asked) == ["Scent", "The sun"]
@@ -193,7 +194,7 @@ async def test_reading_order_holds_and_a_text_is_readable_when_its_turn_comes(se
 
 async def test_max_concurrency_holds_and_a_waiting_point_takes_no_slot(server: FakeOpenAI) -> None:
     server.script = lambda request: Reply(usual(request).text, first_token=0.05)
-    outline = [{"title": "Both", "needs": [2]}, {"title": "The sun", "needs": [3]}, "Scent"]
+    outline: list[Any] = [{"title": "Both", "needs": [2]}, {"title": "The sun", "needs": [3]}, "Scent"]
     for form in FORMS:
         graph = create_sot_graph(server.model())
         async with asyncio.timeout(20):
@@ -321,7 +322,7 @@ async def test_each_point_is_written_after_its_needs_and_nothing_waits_without_c
 
 async def test_a_long_first_wave_does_not_hold_up_what_does_not_need_it(server: FakeOpenAI) -> None:
     server.script = lambda request: Reply("Text.", first_token=1.0 if request.title == "Slow" else 0.05)
-    outline = ["Slow", "Fast", {"title": "Then", "needs": [2]}, {"title": "Last", "needs": [3]}]
+    outline: list[Any] = ["Slow", "Fast", {"title": "Then", "needs": [2]}, {"title": "Last", "needs": [3]}]
     began = time.monotonic()
     await create_sot_graph(server.model()).ainvoke({**QUESTION, "outline": outline})
     order = sorted(server.requests, key=lambda request: request.ended)

@@ -365,6 +365,29 @@ def test_a_title_is_never_read_as_a_comment_or_a_remark(monkeypatch: pytest.Monk
     assert command.resume is True
 
 
+ITEMS: list[Any] = [
+    {"title": "The sun", "covers": "the compass"},
+    "Landmarks | and maps",
+    {"title": "Both", "needs": [1, 2], "words": 40},
+]
+LINES = ["1. The sun | covers: the compass", "2. Landmarks | and maps", "3. Both | needs: 1, 2 | words: 40"]
+
+
+def test_an_outline_that_says_more_is_a_line_for_each_point(monkeypatch: pytest.MonkeyPatch) -> None:
+    opened = fake_editor(monkeypatch, "\n".join(LINES))
+    command = edit_outline("Why?", ["The sun", "Landmarks | and maps", "Both"], 10, ITEMS)
+    assert opened[0].splitlines()[:3] == LINES
+    assert command is not None
+    assert command.resume is True
+
+
+def test_what_is_said_of_a_point_can_be_edited(monkeypatch: pytest.MonkeyPatch) -> None:
+    fake_editor(monkeypatch, "Scent | covers: the hive | needs: 2\n1. The sun | words: thirty\n")
+    command = edit_outline("Why?", ["The sun"], 10, [{"title": "The sun", "words": 30}])
+    assert command is not None
+    assert command.resume == [{"title": "Scent", "covers": "the hive", "needs": [2]}, "The sun"]
+
+
 def test_a_remark_opens_the_next_outline(monkeypatch: pytest.MonkeyPatch) -> None:
     opened = fake_editor(monkeypatch, "Whatever\n> more about wasps\n", "Only this\n")
     assert run("ask", QUESTION, "--review", "--headings").stdout.count("## ") == 1
