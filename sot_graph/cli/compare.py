@@ -17,6 +17,15 @@ Against = Annotated[
         'lead=true,max_points=4, or system_prompt="Short, please.".',
     ),
 ]
+Output = Annotated[
+    Path | None,
+    typer.Option(
+        "--output",
+        "-o",
+        help=f"The folder for {RESULTS}, summary.json, summary.md, summary.svg and answers.html. Questions "
+        f"that are answered in {RESULTS} do not run again. Default with --file FILE.jsonl: FILE-comparison.",
+    ),
+]
 
 
 EXAMPLES = f"""
@@ -61,15 +70,7 @@ def compare_answers(  # noqa: PLR0913 - one parameter for each option
         typer.Option(min=0, help="The price of a million cached input tokens. Default: the same as --price-in."),
     ] = None,
     price_out: Annotated[float | None, typer.Option(min=0, help="The price of a million output tokens.")] = None,
-    output: Annotated[
-        Path | None,
-        typer.Option(
-            "--output",
-            "-o",
-            help=f"The folder for {RESULTS}, summary.json, summary.md, summary.svg and answers.html. Questions "
-            f"that are answered in {RESULTS} do not run again. Default with --file FILE.jsonl: FILE-comparison.",
-        ),
-    ] = None,
+    output: Output = None,
 ) -> None:
     """Answer a question with an outline and in one plain call, and compare time, tokens and quality.
 
