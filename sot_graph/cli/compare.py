@@ -9,6 +9,23 @@ from sot_graph.cli.options import DEMO, BaseUrl, Hedge, Lead, MaxPoints, ModelCh
 from sot_graph.cli.question import Words, join_words
 
 RESULTS = "results.jsonl"
+Against = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME=VALUE,...",
+        help="Compare the graph with itself with these options of create_sot_graph, and not with one plain call: "
+        'lead=true,max_points=4, or system_prompt="Short, please.".',
+    ),
+]
+Output = Annotated[
+    Path | None,
+    typer.Option(
+        "--output",
+        "-o",
+        help=f"The folder for {RESULTS}, summary.json, summary.md, summary.svg and answers.html. Questions "
+        f"that are answered in {RESULTS} do not run again. Default with --file FILE.jsonl: FILE-comparison.",
+    ),
+]
 
 
 EXAMPLES = f"""
@@ -17,6 +34,8 @@ Examples:
 sot-graph compare "How can I sleep better?" -m openai:gpt-5.5
 
 sot-graph compare -f questions.jsonl -m openai:gpt-5.5 --judge openai:gpt-5.5 -o results
+
+sot-graph compare -f questions.jsonl -m openai:gpt-5.5 --judge openai:gpt-5.5 --against lead=true
 
 sot-graph compare How can I sleep better -m {DEMO} --judge {DEMO}
 """
@@ -38,6 +57,7 @@ def compare_answers(  # noqa: PLR0913 - one parameter for each option
     max_points: MaxPoints = 10,
     lead: Lead = False,
     hedge: Hedge = None,
+    against: Against = None,
     at_once: Annotated[
         bool, typer.Option("--at-once/--in-turn", help="Run both answers at the same time, or one after the other.")
     ] = False,
@@ -50,15 +70,7 @@ def compare_answers(  # noqa: PLR0913 - one parameter for each option
         typer.Option(min=0, help="The price of a million cached input tokens. Default: the same as --price-in."),
     ] = None,
     price_out: Annotated[float | None, typer.Option(min=0, help="The price of a million output tokens.")] = None,
-    output: Annotated[
-        Path | None,
-        typer.Option(
-            "--output",
-            "-o",
-            help=f"The folder for {RESULTS}, summary.json, summary.md, summary.svg and answers.html. Questions "
-            f"that are answered in {RESULTS} do not run again. Default with --file FILE.jsonl: FILE-comparison.",
-        ),
-    ] = None,
+    output: Output = None,
 ) -> None:
     """Answer a question with an outline and in one plain call, and compare time, tokens and quality.
 
@@ -76,6 +88,7 @@ def compare_answers(  # noqa: PLR0913 - one parameter for each option
             max_points=max_points,
             lead=lead,
             hedge=hedge,
+            against=against,
             at_once=at_once,
             concurrency=concurrency,
             prices=(price_in, price_out, price_cached),

@@ -1,4 +1,4 @@
-"""What `sot-graph compare` does: Skeleton-of-Thought answers and plain answers, as text, table and picture."""
+"""What `sot-graph compare` does: Skeleton-of-Thought answers beside others, as text, table and picture."""
 
 import asyncio
 import json
@@ -17,6 +17,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from sot_graph.cli.against import read_change, write_change
 from sot_graph.cli.compare import RESULTS
 from sot_graph.cli.model import choose_model, create_or_exit
 from sot_graph.cli.options import ModelChoice
@@ -33,7 +34,7 @@ from sot_graph.evaluation.compare import (
 )
 from sot_graph.evaluation.judge import Judge
 from sot_graph.evaluation.summary import Prices, markdown, problems, settings_line, summarize_comparisons
-from sot_graph.graph import create_sot_graph
+from sot_graph.graph import SotGraph, create_sot_graph
 from sot_graph.redaction import redact
 from sot_graph.text import storable
 
@@ -52,6 +53,8 @@ class Job:
     max_points: int
     lead: bool
     hedge: float | str | None
+    against: str | None
+    """The options that change, as text; None to compare with one plain call."""
     at_once: bool
     concurrency: int
     prices: tuple[float | None, float | None, float | None]
@@ -66,6 +69,7 @@ def run_job(job: Job) -> None:
     if output is None and job.file is not None:
         output = Path(f"{job.file.stem}-comparison")
     prices = _prices(*job.prices)
+    change = _read_change(job)
     chosen = choose_model(job.model)
     settings: dict[str, Any] = {
         "model": chosen.setting,
@@ -75,14 +79,37 @@ def run_job(job: Job) -> None:
         "lead": job.lead,
     }
     settings |= {} if job.hedge is None else {"hedge": job.hedge}  # older results have no such key
-    chat_model = _create_model(chosen.model)
-    points: Any = {"min_points": min(2, job.max_points), "max_points": job.max_points}
-    points |= {"lead": job.lead, "hedge": job.hedge}
-    sot = create_or_exit(create_sot_graph, chat_model, **points, on_error="keep")
+    settings |= {"against": write_change(change)} if change else {}  # the same
+    plain, sot = _create_graphs(job, _create_model(chosen.model), change)
     judge = _create_judge(job.judge)
     path, results = _open_results(output, settings)
-    bench = Bench(plain_graph(chat_model), sot, judge, settings, path, results)
+    bench = Bench(plain, sot, judge, settings, path, results)
     _run_and_report(bench, questions, job.concurrency, prices)
+
+
+def _options(job: Job, **change: Any) -> dict[str, Any]:
+    """The options of the graph that the command line sets, or of the one with some changed."""
+    options = {"max_points": job.max_points, "lead": job.lead, "hedge": job.hedge, **change}
+    return {"min_points": min(2, options["max_points"]), **options}
+
+
+def _read_change(job: Job) -> dict[str, Any]:
+    """The options that `--against` changes."""
+    try:
+        return {} if job.against is None else read_change(job.against, _options(job))
+    except ValueError as error:
+        fail(f"--against: {error}", USAGE_ERROR)
+
+
+def _create_graphs(job: Job, model: BaseChatModel, change: dict[str, Any]) -> tuple[SotGraph, SotGraph]:
+    """The graph of the plain answers and that of the SoT answers; with a change, the graph without it and with it."""
+    graph = create_or_exit(create_sot_graph, model, **_options(job), on_error="keep")
+    if not change:
+        return plain_graph(model), graph
+    if small := change.get("skeleton_model"):
+        chosen = choose_model(ModelChoice(small, job.model.base_url), "Model of the outline")
+        change = {**change, "skeleton_model": _create_model(chosen.model)}
+    return graph, create_or_exit(create_sot_graph, model, **_options(job, **change), on_error="keep")
 
 
 def _run_and_report(bench: Bench, questions: list[Question], concurrency: int, prices: Prices | None) -> None:

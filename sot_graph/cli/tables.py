@@ -11,10 +11,9 @@ from rich.text import Text
 
 from sot_graph.cli.terminal import write
 from sot_graph.evaluation.compare import Comparison
+from sot_graph.evaluation.sides import sides
 from sot_graph.evaluation.summary import (
     GAP,
-    PLAIN,
-    SOT,
     Rows,
     answer_line,
     fit_tables,
@@ -52,14 +51,14 @@ def _print_answers(result: Comparison, judge: str | None, output: Console) -> No
     """Print the question and both answers, side by side if the terminal is wide enough."""
     output.print(Text(strip_controls(result["question"]), style="bold"))
     width = output.width // 2 if output.is_terminal and output.width >= TWO_COLUMNS else output.width
-    panels = []
-    for name, answer in ((PLAIN, result["plain"]), (SOT, result["sot"])):
+    panels, names = [], sides(result["settings"])
+    for name, answer in zip(names.headings, (result["plain"], result["sot"]), strict=True):
         parts = [(answer["text"], ""), (answer["error"], "red"), (answer_line(answer), "dim")]
         texts = [Text(strip_controls(text), style=style) for text, style in parts if text]
-        panels.append(Panel(Text("\n\n").join(texts), title=name, width=width))
+        panels.append(Panel(Text("\n\n").join(texts), title=Text(name), width=width))
     output.print(Columns(panels, padding=(0, 0)))
     verdict = result["verdicts"].get(judge or "")
-    for order, reason in zip(("SoT", "plain"), verdict["reasons"] if verdict else [], strict=False):
+    for order, reason in zip((names.sot, names.plain), verdict["reasons"] if verdict else [], strict=False):
         output.print(Text(f"judge, {order} first: {strip_controls(reason)}", style="dim"))
 
 

@@ -5,7 +5,8 @@ from collections.abc import Iterable
 from sot_graph.evaluation.compare import Answer, Comparison
 from sot_graph.evaluation.drawing import clean, page
 from sot_graph.evaluation.judge import Verdict
-from sot_graph.evaluation.summary import PLAIN, SOT, TITLE, answer_line, settings_line
+from sot_graph.evaluation.sides import Sides, sides
+from sot_graph.evaluation.summary import answer_line, settings_line
 
 STYLE = """
 body { max-width: 80rem }
@@ -30,30 +31,33 @@ def answers_html(results: Iterable[Comparison], judge: str | None = None) -> str
         judge: The name of the judge whose verdicts are shown.
     """
     results = list(results)
+    title = sides(results[0]["settings"] if results else {}).title
     settings = f'<p class="dim">{clean(settings_line(results[0]["settings"]))}</p>\n' if results else ""
     articles = (_article(result, result["verdicts"].get(judge or "")) for result in results)
-    return page(TITLE, STYLE, settings + "".join(articles))
+    return page(title, STYLE, settings + "".join(articles))
 
 
 def _article(result: Comparison, verdict: Verdict | None) -> str:
+    names = sides(result["settings"])
+    plain, sot = names.headings
     category = "" if result["category"] is None else _element("p", "dim", result["category"])
     return (
         f"<article>\n{_element('h2', '', result['question'])}{category}"
-        f'<div class="pair">\n{_column(PLAIN, result["plain"])}'
-        f"{_column(SOT, result['sot'])}</div>\n"
-        f"{_verdict(verdict) if verdict else ''}</article>\n"
+        f'<div class="pair">\n{_column(plain, result["plain"])}'
+        f"{_column(sot, result['sot'])}</div>\n"
+        f"{_verdict(verdict, names) if verdict else ''}</article>\n"
     )
 
 
 def _column(name: str, answer: Answer) -> str:
     error = _element("p", "kept failed", answer["error"]) if answer["error"] else ""
     text = _element("div", "kept", answer["text"])
-    return f"<div>\n<h3>{name}</h3>\n{_element('p', 'dim', answer_line(answer))}{text}{error}</div>\n"
+    return f"<div>\n<h3>{clean(name)}</h3>\n{_element('p', 'dim', answer_line(answer))}{text}{error}</div>\n"
 
 
-def _verdict(verdict: Verdict) -> str:
+def _verdict(verdict: Verdict, names: Sides) -> str:
     """The verdict by aspect, and the reasons of the judge."""
-    head = f"<h3>the SoT answer, judged by {clean(verdict['judge'])}</h3>\n"
+    head = f"<h3>{clean(names.answers[1])}, judged by {clean(verdict['judge'])}</h3>\n"
     if verdict["error"]:
         return head + _element("p", "kept failed", verdict["error"])
     outcomes = "".join(
@@ -62,7 +66,7 @@ def _verdict(verdict: Verdict) -> str:
     )
     reasons = (
         _element("p", "kept", f"{order} first: {reason}")
-        for order, reason in zip(("SoT", "plain"), verdict["reasons"], strict=False)
+        for order, reason in zip((names.sot, names.plain), verdict["reasons"], strict=False)
     )
     return f'{head}<ul class="verdict">\n{outcomes}</ul>\n{"".join(reasons)}'
 

@@ -20,6 +20,7 @@ class Bench:
     """The two graphs, the judge, and the results so far."""
 
     plain: SotGraph
+    """See `sot_graph.evaluation.compare.compare`."""
     sot: SotGraph
     judge: Judge | None
     settings: dict[str, Any]

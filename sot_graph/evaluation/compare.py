@@ -1,4 +1,7 @@
-"""Answer a question twice with the same model, in one plain call and with Skeleton-of-Thought, and keep the results."""
+"""Answer a question twice with the same model, in one plain call and with Skeleton-of-Thought, and keep the results.
+
+Where two graphs are compared, `plain` is the one without a change, and `sot` the one with it.
+"""
 
 import asyncio
 import json
@@ -138,8 +141,8 @@ async def compare(
 
     Args:
         question: The question.
-        plain: Answers in one call; see `plain_graph`.
-        sot: Answers with Skeleton-of-Thought and the same model.
+        plain: Answers in one call; see `plain_graph`. Or the graph without a change.
+        sot: Answers with Skeleton-of-Thought and the same model. Or the graph with the change.
         settings: Copied into the result.
         at_once: Whether both graphs run at the same time, and not one after the other.
         sot_first: Whether `sot` runs first. The second graph may benefit from an open connection and from a provider's

@@ -5,9 +5,10 @@ from typing import Any
 
 import svg
 
-from sot_graph.evaluation.drawing import BASE_STYLE, style, text, ticks, vertical_line
+from sot_graph.evaluation.drawing import BASE_STYLE, clean, style, text, ticks, vertical_line
 from sot_graph.evaluation.judge import OUTCOMES
-from sot_graph.evaluation.summary import TITLE, groups
+from sot_graph.evaluation.sides import sides
+from sot_graph.evaluation.summary import groups
 from sot_graph.evaluation.text import fit, one_line
 
 WIDTH, LEFT, RIGHT, FIGURES, LETTERS = 900, 200, 606, 648, 24
@@ -36,16 +37,16 @@ def summary_svg(summary: Mapping[str, Any]) -> str:
     Args:
         summary: The result of `summarize_comparisons`.
     """
-    rows, verdicts = groups(summary), summary["verdicts"]
+    rows, verdicts, names = groups(summary), summary["verdicts"], sides(summary["settings"])
     below = HEAD + ROW * len(rows)
     height = below + (GAP + ASPECT * len(verdicts) + 40 if verdicts else 24)
     elements: list[svg.Element] = [
-        svg.Title(text=TITLE),
+        svg.Title(text=clean(names.title)),
         svg.Style(text=style(BASE_STYLE + STYLE)),
         svg.Rect(width=WIDTH, height=height, class_=["page"]),
-        text(16, 28, "Speed-up: the time of the plain answer divided by that of the SoT answer", "head"),
+        text(16, 28, f"Speed-up: {names.speed_up}", "head"),
         *_speed_ups(rows, below),
-        *_verdicts(verdicts, below + GAP),
+        *_verdicts(verdicts, f"Verdicts: {names.answers[1]} against {names.answers[0]}", below + GAP),
     ]
     return str(svg.SVG(width=WIDTH, height=height, viewBox=svg.ViewBoxSpec(0, 0, WIDTH, height), elements=elements))
 
@@ -67,12 +68,12 @@ def _speed_ups(rows: Sequence[tuple[str, Any]], bottom: float) -> Iterator[svg.E
         yield text(FIGURES, y + 4, f"{middle:.2f} ({low:.2f} to {high:.2f}), {group['questions']}")
 
 
-def _verdicts(verdicts: Mapping[str, Any], top: float) -> Iterator[svg.Element]:
+def _verdicts(verdicts: Mapping[str, Any], head: str, top: float) -> Iterator[svg.Element]:
     """One row per aspect: a bar of its outcomes, with confidence intervals below it."""
     if not verdicts:
         return
     bottom = top + ASPECT * len(verdicts)
-    yield text(16, top - 46, "Verdicts: the SoT answer against the plain answer", "head")
+    yield text(16, top - 46, head, "head")
     for tick in range(0, 101, 25):
         yield vertical_line(_x(tick / 100), top - 10, bottom - 8, "grid")
         yield text(_x(tick / 100), top - 16, f"{tick} %", "dim", "middle")

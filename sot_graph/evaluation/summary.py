@@ -11,11 +11,9 @@ from rich.cells import cell_len
 
 from sot_graph.evaluation.compare import Answer, Comparison, is_complete
 from sot_graph.evaluation.judge import ASPECTS, OUTCOMES, Verdict, share_interval
+from sot_graph.evaluation.sides import sides
 from sot_graph.evaluation.text import fit, one_line
 
-TITLE = "Skeleton-of-Thought answers compared with plain answers"
-PLAIN, SOT = "one plain call", "Skeleton-of-Thought"
-"""The headings of the two answers."""
 MILLION = 1_000_000
 NAME_WIDTH, ERROR_WIDTH = 24, 200
 """The maximum width of a category's name in a table, and of an error in a line, in terminal cells."""
@@ -90,17 +88,19 @@ def figures(results: Sequence[Comparison], prices: Prices | None = None) -> dict
         prices: To compute costs from tokens.
 
     Returns:
-        `questions` (how many), `direct` (how many the graph answered without an outline), `speed_up` (the seconds of
-        the plain answer divided by those of the SoT answer) and, for `plain` and `sot`, `seconds`,
-        `first_text_seconds`, `characters`, `input_tokens`, `output_tokens`, `tokens` and `cost`; each as `median`,
-        `low` and `high` (the quartiles), or None if it is not known.
+        `questions` (how many), `direct` (how many the graph answered without an outline; of two graphs, also
+        `plain_direct`), `speed_up` (the seconds of the plain answer divided by those of the SoT answer) and, for
+        `plain` and `sot`, `seconds`, `first_text_seconds`, `characters`, `input_tokens`, `output_tokens`, `tokens` and
+        `cost`; each as `median`, `low` and `high` (the quartiles), or None if it is not known.
     """
-    sots = [result["sot"] for result in results]
+    plains, sots = [result["plain"] for result in results], [result["sot"] for result in results]
+    direct, plain_direct = (sum(not answer["points"] for answer in answers) for answers in (sots, plains))
     return {
         "questions": len(results),
-        "direct": sum(not answer["points"] for answer in sots),
+        "direct": direct,
+        **({"plain_direct": plain_direct} if sides(results[0]["settings"]).are_graphs else {}),
         "speed_up": spread([result["plain"]["seconds"] / max(result["sot"]["seconds"], 0.001) for result in results]),
-        "plain": _costs([result["plain"] for result in results], prices),
+        "plain": _costs(plains, prices),
         "sot": _costs(sots, prices),
     }
 
@@ -166,7 +166,9 @@ def time_rows(summary: Mapping[str, Any], *, quartiles: bool = True) -> Rows:
         return []
     cell = _cell if quartiles else _middle
     with_cost = any(group["sot"]["cost"] for _, group in groups(summary))
-    rows = [["", "n", "plain s", "SoT s", "speed-up", "first text s", "characters", "tokens", *["cost"] * with_cost]]
+    names = sides(summary["settings"])
+    times = f"{names.plain} s", f"{names.sot} s"
+    rows = [["", "n", *times, "speed-up", "first text s", "characters", "tokens", *["cost"] * with_cost]]
     for name, group in groups(summary):
         plain, sot = group["plain"], group["sot"]
         cells = [name, str(group["questions"]), cell(plain["seconds"], 1), cell(sot["seconds"], 1)]
@@ -185,7 +187,8 @@ def verdict_rows(summary: Mapping[str, Any], *, intervals: bool = True) -> Rows:
     """
     if not summary["verdicts"]:
         return []
-    rows = [["SoT against plain", *OUTCOMES, "turned"]]
+    names = sides(summary["settings"])
+    rows = [[f"{names.sot} against {names.plain}", *OUTCOMES, "turned"]]
     for aspect, outcomes in summary["verdicts"].items():
         shares = [_share(outcomes[each], interval=intervals) for each in OUTCOMES]
         rows.append([aspect, *shares, str(summary["turned"][aspect])])
@@ -220,11 +223,16 @@ def _width(columns: Sequence[Sequence[str]]) -> int:
 
 def notes(summary: Mapping[str, Any]) -> list[str]:
     """The notes below the figures, which explain how to read them."""
-    group = summary["all"] or {}
-    lines = ["n: number of questions. Figures are medians, with quartiles in brackets; an arrow means plain → SoT."]
+    group, names = summary["all"] or {}, sides(summary["settings"])
+    arrow = f"{names.plain} → {names.sot}"
+    lines = [f"n: number of questions. Figures are medians, with quartiles in brackets; an arrow means {arrow}."]
     if summary["settings"]:
         lines.insert(0, f"Settings: {settings_line(summary['settings'])}.")
-    if group.get("direct"):
+    if names.are_graphs and group:
+        lines.append(f"speed-up: {names.speed_up}. Above 1, {names.sot} is faster; below 1, it is slower.")
+        directs = f"{group['plain_direct']} → {group['direct']}"
+        lines.append(f"Direct answers, without an outline: {directs} of {group['questions']}.")
+    elif group.get("direct"):
         lines.append(f"{group['direct']} of {group['questions']} SoT answers are direct, without an outline.")
     if summary["failed"]:
         lines.append(f"{summary['failed']} of {summary['questions']} questions failed and are left out of the figures.")
@@ -232,6 +240,8 @@ def notes(summary: Mapping[str, Any]) -> list[str]:
         lines.append(
             f"Judge: {summary['judge']}, with verdicts on {summary['judged']} of {group['questions']} questions."
         )
+        if names.are_graphs:
+            lines.append(f"win: the judge prefers {names.sot} to {names.plain} in both orders.")
         lines.append("turned: verdicts that turned with the order of the answers. They count as ties.")
         lines.append("Brackets in the verdicts: 95 % confidence intervals (Wilson).")
     return lines
@@ -259,9 +269,10 @@ def problems(results: Iterable[Comparison], judge: str | None) -> list[str]:
     lines = []
     for result in results:
         verdict = result["verdicts"].get(judge or "")
+        plain, sot = sides(result["settings"]).headings
         errors = {
-            PLAIN: result["plain"]["error"],
-            SOT: result["sot"]["error"],
+            plain: result["plain"]["error"],
+            sot: result["sot"]["error"],
             "judge": verdict and verdict["error"],
         }
         question = fit(one_line(result["question"]), 60)
@@ -274,7 +285,8 @@ def problems(results: Iterable[Comparison], judge: str | None) -> list[str]:
 def markdown(summary: Mapping[str, Any]) -> str:
     """The summary as Markdown."""
     tables = [rows for rows in (time_rows(summary), verdict_rows(summary)) if rows]
-    return f"# {TITLE}\n\n" + "\n\n".join(
+    title = _escape_markdown(sides(summary["settings"]).title)
+    return f"# {title}\n\n" + "\n\n".join(
         [*map(_markdown_table, tables), "\n".join(f"- {_escape_markdown(line)}" for line in notes(summary))]
     )
 

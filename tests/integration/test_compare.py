@@ -200,3 +200,111 @@ def test_a_judge_on_a_server_gets_both_orders(server: FakeOpenAI, tmp_path: Path
     assert len(request) == 12
     summary = json.loads((tmp_path / "out" / "summary.json").read_text())
     assert {aspect: each["win"]["count"] for aspect, each in summary["verdicts"].items()} == dict.fromkeys(ASPECTS, 6)
+
+
+AGAINST = ["--against", 'max_points=2, system_prompt="Be short, please."']
+
+
+def is_changed(request: Request) -> bool:
+    return "Be short, please." in request.prompt
+
+
+def test_against_asks_both_graphs_with_their_options(server: FakeOpenAI, tmp_path: Path) -> None:
+    file = tmp_path / "questions.jsonl"
+    done = run(*arguments(server, file), *AGAINST)
+    assert done.returncode == 0, done.stderr
+    assert server.of_stage("direct") == [], "no plain call"
+    for changed, points in ((True, 2), (False, 4)):
+        asked = [each for each in server.requests if is_changed(each) == changed]
+        assert [each.stage for each in asked].count("skeleton") == 6
+        assert [each.stage for each in asked].count("expand") == 6 * points
+    for each in results(file):
+        assert (each["plain"]["points"], each["sot"]["points"]) == (4, 2)
+        assert each["plain"]["usage"]
+        assert each["sot"]["usage"]
+        assert each["settings"]["against"] == 'max_points=2,system_prompt="Be short, please."'
+    firsts = [is_changed(each) for each in server.of_stage("skeleton")][::2]
+    assert firsts == [False, True] * 3, "in turn"
+    summary = json.loads((tmp_path / "out" / "summary.json").read_text())
+    assert (summary["all"]["plain_direct"], summary["all"]["direct"]) == (0, 0)
+    assert summary["all"]["plain"]["tokens"]["median"] > summary["all"]["sot"]["tokens"]["median"]
+
+
+def test_against_resumes_a_killed_run(server: FakeOpenAI, tmp_path: Path) -> None:
+    file = tmp_path / "questions.jsonl"
+    server.script = lambda request: (
+        Reply("Slow.", first_token=30) if QUESTIONS[3] in request.prompt and is_changed(request) else usual(request)
+    )
+    with CommandLine(*arguments(server, file), *AGAINST) as process:
+        wait_until(lambda: len(results(file)) == 3)
+        process.send(signal.SIGKILL)
+        process.wait()
+    server.script = usual
+    wait_until(lambda: server.in_flight == 0, seconds=5)
+    del server.requests[:]
+    for more in ([], ["--against", "max_points=2"]):
+        done = run(*arguments(server, file), *more)
+        assert done.returncode == 2
+        assert 'against max_points=2,system_prompt="Be short, please.")' in done.stderr
+    assert server.requests == []
+    assert run(*arguments(server, file), *AGAINST).returncode == 0
+    assert len(server.of_stage("skeleton")) == 6, "three questions, twice"
+    assert len(results(file)) == 6
+
+
+def test_against_is_judged_in_both_orders(server: FakeOpenAI, tmp_path: Path) -> None:
+    """The judge prefers the shorter answer, that of the change: it wins in whatever order."""
+    file = tmp_path / "questions.jsonl"
+
+    def script(request: Request) -> Reply:
+        if "<first>" not in request.prompt:
+            return usual(request)
+        first = request.prompt.partition("<first>")[2].partition("</first>")[0]
+        better = "second" if TITLES[3].lower() in first else "first"
+        preferences = dict.fromkeys(ASPECTS, better) | {"depth": "first", "reason": "It is shorter."}
+        return Reply(json.dumps(preferences))
+
+    server.script = script
+    done = run(*arguments(server, file), *AGAINST, "--judge", "j", "--judge-url", server.url)
+    assert done.returncode == 0, done.stderr
+    assert len([each for each in server.requests if each.body["model"] == "j"]) == 12
+    summary = json.loads((tmp_path / "out" / "summary.json").read_text())
+    counts = {aspect: {name: each["count"] for name, each in by.items()} for aspect, by in summary["verdicts"].items()}
+    won, tied = {"win": 6, "tie": 0, "lose": 0}, {"win": 0, "tie": 6, "lose": 0}
+    assert counts == dict.fromkeys(ASPECTS, won) | {"depth": tied}
+    assert summary["turned"]["depth"] == 6
+    assert "max_points=2,system_prompt=" in done.stdout
+
+
+def test_against_sends_another_model_the_outline_only(server: FakeOpenAI, tmp_path: Path) -> None:
+    """On the same server."""
+    file = tmp_path / "questions.jsonl"
+    done = run(*arguments(server, file), "--against", "skeleton_model=small")
+    assert done.returncode == 0, done.stderr
+    assert [each.stage for each in server.requests if each.body["model"] == "small"] == ["skeleton"] * 6
+    assert len(server.of_stage("skeleton")) == 12
+
+
+def test_against_names_the_side_that_failed(server: FakeOpenAI, tmp_path: Path) -> None:
+    file = tmp_path / "questions.jsonl"
+    server.script = lambda request: (
+        Reply(status=401, message="Wrong key: none")
+        if QUESTIONS[0] in request.prompt and is_changed(request)
+        else usual(request)
+    )
+    done = run(*arguments(server, file), *AGAINST)
+    assert done.returncode == 1
+    assert 'max_points=2,system_prompt="Be short, please.": OpenAIAuthenticationError' in " ".join(done.stderr.split())
+    server.script = usual
+    del server.requests[:]
+    assert run(*arguments(server, file), *AGAINST).returncode == 0
+    assert len(server.of_stage("skeleton")) == 2, "both graphs answer that question again"
+
+
+@pytest.mark.parametrize("change", ["lead=maybe", "review=true", "max_points=10", "hedge=soon", "lead"])
+def test_against_is_refused_before_a_call(server: FakeOpenAI, tmp_path: Path, change: str) -> None:
+    done = run(*arguments(server, tmp_path / "questions.jsonl"), "--against", change)
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1].startswith("sot-graph: ")
+    assert server.requests == []
+    assert not (tmp_path / "out").exists()
