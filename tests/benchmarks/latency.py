@@ -77,11 +77,8 @@ def _timed(bench: Bench, way: Way) -> tuple[float, float]:
     """The seconds of a run, and those of its critical path as the server saw it: the outline's, the slowest point's."""
     wall = bench.cost(way).wall
     calls, _most = bench.server.report()
-    longest: dict[str, float] = {}
-    for stage, title, began, ended in calls:
-        step = "expand" if title else stage
-        longest[step] = max(longest.get(step, 0.0), ended - began)
-    return wall, sum(longest.values())
+    outline, *points = [ended - began for _stage, _title, began, ended in sorted(calls, key=lambda call: call[2])]
+    return wall, outline + max(points, default=0.0)
 
 
 def _reading(bench: Bench, rounds: int, section: Section) -> None:

@@ -17,7 +17,7 @@ ROUNDS = 2
 PACED = Load(8, (60,), first_token=0.1)
 HELD, HELD_RUNS = Load(8, (60,), first_token=2.0), 50
 """The server holds all points of all runs at once."""
-IN_FLIGHT = {1: 6, 10: 40, 100: 150, 500: 500}
+IN_FLIGHT = {1: 6, 10: 40, 100: 120, 500: 500}
 """How many runs are in flight, and how many are made of them."""
 COMPARED = (names.SDK, names.BY_HAND, names.OURS)
 MOST_ROUNDS = {500: 1}
