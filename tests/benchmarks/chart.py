@@ -10,7 +10,7 @@ from tests.benchmarks import ways as names
 from tests.benchmarks.figures import Spread
 from tests.benchmarks.latency import IDEAL
 
-WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 720, 400, 56, 560, 60, 350
+WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 760, 400, 56, 550, 60, 350
 TITLE = "Seconds until the whole answer is there, over its points"
 LINES = {
     names.PLAIN: ("plain", "one plain call"),

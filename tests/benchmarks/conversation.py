@@ -86,6 +86,7 @@ def _sizes(bench: Bench, points: int, conversation: list[BaseMessage], rounds: i
         sizes[f"checkpoints, {name}"] = [float(bench.stored_bytes(name) - before)]
     bench.sink.report()
     bench.wait(ways.traced(bench.sink)[names.TRACED]())
-    sizes["trace"] = [float(bench.sink.report())]
+    whole, sent = bench.sink.report()
+    sizes |= {"trace": [float(whole)], "trace, compressed as it is sent": [float(sent)]}
     bench.server.report()
     return sizes

@@ -12,7 +12,7 @@ from tests.benchmarks.figures import Section, Table, Target, ratio, spread
 from tests.benchmarks.load import Load
 from tests.benchmarks.ways import Way
 
-ROUNDS = 15
+ROUNDS = 10
 AT_ONCE, LONGER = Load(), Load(8, (240,))
 """The server answers at once, so that what is left is this process's work."""
 PROFILED = 20

@@ -21,7 +21,7 @@ def measure(bench: Bench, rounds: int | None) -> Section:
 def _costs(bench: Bench, rounds: int, section: Section) -> None:
     """Few points first: many leave a hundred open connections behind, and each later request looks at all of them."""
     runs = {
-        points: bench.in_turn(bench.compared(Load(points, (60,)), COMPARED), rounds * (3 if points < MANY else 1))
+        points: bench.in_turn(bench.compared(Load(points, (60,)), COMPARED), rounds * (2 if points < MANY else 1))
         for points in POINTS
     }
     bench.server.report()

@@ -122,28 +122,30 @@ async def _read(chunks: AsyncIterator[str]) -> dict[str, float]:
 
 
 def _over_points(bench: Bench, rounds: int, section: Section) -> None:
-    """The plain calls wait beside each other: one takes a minute, and no CPU."""
-    loads = {points: Load(points, PACED.lengths, PACED.first_token, PACED.per_token) for points in POINTS}
-    ways = {points: bench.ways(load) for points, load in loads.items()}
-    # With one point, an outline of the caller's: the model's own would be answered directly.
-    graphs = {points: each.graph(min_points=1) for points, each in ways.items()}
+    """The plain calls wait beside each other, once: they take as long as the server's pace says, and no CPU."""
+    loads = [Load(points, PACED.lengths, PACED.first_token, PACED.per_token) for points in POINTS]
+    ways = [bench.ways(load) for load in loads]
+    graphs = [each.graph(min_points=1) for each in ways]
 
-    async def plain(points: int) -> float:
+    async def plain(each: Ways) -> float:
         began = time.perf_counter()
-        await ways[points].model.ainvoke(ways[points].plain)
+        await each.model.ainvoke(each.plain)
         return time.perf_counter() - began
 
     async def all_plain() -> list[float]:
-        return await asyncio.gather(*map(plain, POINTS))
+        return await asyncio.gather(*map(plain, ways))
 
-    walls: dict[str, list[list[float]]] = {names.PLAIN: [], names.OURS: []}
-    for _ in range(min(rounds, 2)):
-        walls[names.PLAIN].append(bench.wait(all_plain()))
-        each = [bench.cost(lambda graph=graph: graph.ainvoke(ways[8].given)).wall for graph in graphs.values()]  # type: ignore[misc]
-        walls[names.OURS].append(each)
+    def ours(graph: Any) -> float:
+        return bench.cost(lambda: graph.ainvoke(ways[0].given)).wall
+
+    plain_walls = bench.wait(all_plain())
+    walls = [[ours(graph) for graph in graphs] for _ in range(min(rounds, 2))]
     bench.server.report()
-    found = {name: [spread(each) for each in zip(*rows, strict=True)] for name, rows in walls.items()}
-    found[IDEAL] = [spread([load.ideal_seconds]) for load in loads.values()]
+    found = {
+        names.PLAIN: [spread([wall]) for wall in plain_walls],
+        names.OURS: [spread(each) for each in zip(*walls, strict=True)],
+        IDEAL: [spread([load.ideal_seconds]) for load in loads],
+    }
     table = Table("Seconds over the number of points", ("points", *found))
     for points, *cells in zip(POINTS, *found.values(), strict=True):
         table.rows.append((f"{points}", *(cell.shown() for cell in cells)))

@@ -54,12 +54,12 @@ class TraceServer:
         self._pipe.send("open" if from_now_on else "hold")
         self._pipe.recv()
 
-    def report(self) -> int:
-        """The bytes of all runs since the last report, as they were before their compression."""
+    def report(self) -> tuple[int, int]:
+        """The bytes of all runs since the last report, before their compression and after it."""
         self.client.flush()
         self._pipe.send("report")
-        received: int = self._pipe.recv()
-        return received
+        sizes: tuple[int, int] = self._pipe.recv()
+        return sizes
 
 
 def _serve(pipe: Connection, script: Script) -> None:
@@ -79,8 +79,8 @@ def _take_traces(pipe: Connection) -> None:
         pipe.send(sink.client.api_url)
         while (asked := pipe.recv()) != "stop":
             if asked == "report":
-                pipe.send(len(sink.received))
-                sink.received = b""
+                pipe.send((len(sink.received), sink.sent))
+                sink.received, sink.sent = b"", 0
                 sink.runs.clear()
                 continue
             (sink.open.set if asked == "open" else sink.open.clear)()
