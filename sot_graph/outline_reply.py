@@ -135,7 +135,7 @@ class StructuredReply(OutlineReply):
 def _titles(result: Any) -> list[Any]:
     if isinstance(result, BaseModel):
         result = result.model_dump()
-    with suppress(ValueError):
+    with suppress(TypeError, ValueError):  # no JSON, or lone surrogates
         items = items_in(from_json(result) if isinstance(result, str) else result)
         if any(isinstance(item, dict) for item in items):
             return items

@@ -17,6 +17,7 @@ MERGED_AT = 1_000
 """Chunks that are kept apart: a chunk takes kilobytes, its text a few bytes."""
 END_KEYS = ("finish_reason", "stop_reason", "stopReason", "done_reason", "status")
 """Where providers say why a reply ended."""
+_TOLD_IN = {*END_KEYS, "prompt_feedback", "incomplete_details"}
 # Only a known good end is good. Providers have many words for the others, and new ones each year.
 _WHOLE = frozenset(
     {"stop", "stop_sequence", "stop_string", "stop_token", "end", "end_turn", "end_of_turn", "end_of_text", "endoftext"}
@@ -152,6 +153,8 @@ def _merged(chunks: Sequence[BaseMessage]) -> BaseMessage:
 def reason_of(message: BaseMessage) -> str:
     """Why the reply ended, in lower case; `""` if the provider does not say."""
     metadata: dict[str, Any] = message.response_metadata
+    if metadata.keys().isdisjoint(_TOLD_IN):  # as of nearly each chunk
+        return ""
     details = {key: value for key, value in metadata.items() if isinstance(value, Mapping)}
     blocked = details.get("prompt_feedback", {}).get("block_reason")  # Gemini's, without any candidate
     values = [details.get("incomplete_details", {}).get("reason"), *map(metadata.get, END_KEYS)]

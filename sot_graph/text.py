@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable
+from functools import lru_cache, partial
 
 from sot_graph.markers import names, plain
 
@@ -16,6 +17,7 @@ _DASH = r"[^\S\n]+ - (?=\s)"
 _STOP = rf"(?: [.:)]{{1,2}} (?=[\s*_]) | 、 | (?(word) (?: {_DASH} | [^\S\n]*\n ) | (?!) ) )"
 _LABEL = rf"(?: [*_]{{0,2}} {_ANY_WORD} (?: :[*_]{{0,2}} | [*_]{{1,2}}: ) \s*+ )"  # as in "Title: Sleep"
 _FLAGS = re.IGNORECASE | re.VERBOSE
+_compiled = lru_cache(maxsize=5_000)(partial(re.compile, flags=_FLAGS))  # Python keeps 512; a point's number has five
 _NUMBERED = re.compile(rf"[#*_(\[\s]*+ {_WORD} (?P<digits> \d++ ) (?P<stop> [)\]]?[*_]*[.:)、] )?", _FLAGS)
 _UNDECIDED = re.compile(rf"[\W_]* (?: {_ANY_WORD} )? \d* [\W_]*", _FLAGS)
 # What follows an echoed title. A dash or a space may also follow a title that begins a sentence.
@@ -115,7 +117,7 @@ def echo_length(index: int, title: str, text: str, whole: bool) -> int | None:  
     front, origin = plain(text[:window])
     end = _title_end(front, index, words) or _number_end(front, index)
     following = rf"(?:^|\s) [*_\#(\[]* {_WORD} (?: {index} | (?P<next> {index + 1} ) ) {_STOP}"
-    other = re.search(following, front[end:], _FLAGS) if is_own else None
+    other = _compiled(following).search(front[end:]) if is_own else None
     if not end or (other and other["next"]):
         return 0  # the next number, and not the same one again, continues a list
     return min(origin[end - 1] + 1, origin[end])
@@ -130,7 +132,7 @@ def _may_be_title(text: str, index: int, title: str) -> bool:
     """Whether the text begins with the title, after a number or a label, or still may."""
     bare, number = re.sub(r"^[\W_]+", "", title).casefold(), _number(index)
     for before in ("", number, _LABEL, rf"{number} [\W_]* {_LABEL}"):
-        if front := re.match(rf"[\W_]* {before} [\W_]*", text, _FLAGS):
+        if front := _compiled(rf"[\W_]* {before} [\W_]*").match(text):
             rest = " ".join(text[front.end() :].split()).casefold()
             if rest.startswith(bare) or bare.startswith(rest):
                 return True
@@ -139,26 +141,29 @@ def _may_be_title(text: str, index: int, title: str) -> bool:
 
 def _title_end(text: str, index: int, title: str) -> int:
     """Where an echoed title ends, with what names it before and the pause after it; 0 if there is none."""
-    words = r"\s+".join(map(re.escape, title.split()))
+    words = re.compile(r"\s+".join(map(re.escape, title.split())), re.IGNORECASE)
     pattern = rf"""{_START}
         (?P<number> (?P<bold>\*\*)? {_number(index)}
             (?: [])]? (?: [.:)、]{{0,2}} | \s? [:-] (?=\s) ) (?(bold) \*\*[.:]? ) | (?(bold) \*\* ) {_DASH} ) \s*+ )?
-        {_LABEL}? (?P<inner> \*\*|__|\*|_ )? (?P<quote> ["'([] )? {words} (?(quote) ["')\]] ) {_END}"""
-    echo = re.match(pattern, text, _FLAGS)
-    if not echo or not words:
+        {_LABEL}? (?P<inner> \*\*|__|\*|_ )? (?P<quote> ["'([] )? ø?\0 (?(quote) ["')\]] ) {_END}"""
+    sign = "ø\0" if title[:1].isalnum() else "\0"  # for the title, whose own pattern would take long to compile
+    places = reversed([*words.finditer(text)] if title else [])
+    tried = ((_compiled(pattern).match(text[: at.start()] + sign + text[at.end() :]), at) for at in places)
+    echo, place = next((each for each in tried if each[0]), (None, None))
+    if not echo or not place:
         return 0
-    is_marked, next_char = echo["mark"] or echo["inner"], text[echo.end() : echo.end() + 1]
+    is_marked, next_char = echo["mark"] or echo["inner"], echo.string[echo.end() : echo.end() + 1]
     if echo["dash"]:  # but "Time blocking - you may know it - is a technique."
         is_echo = is_marked or echo["number"] or echo["hash"] or not next_char.islower()
     else:
         is_framed = echo["quote"] == "[" and not next_char.islower()
         is_echo = not echo["space"] or is_framed or (is_marked and next_char.isupper())
-    return echo.end() if is_echo else 0
+    return echo.end() + len(place[0]) - len(sign) if is_echo else 0
 
 
 def _number_end(text: str, index: int) -> int:
     """Where an echo of the point's number ends; 0 if there is none."""
     pattern = rf"{_START} {_WORD} \(? {index} (?: {_STOP} {_UNMARK} | {_UNMARK} {_STOP} ) \s*"
-    echo = re.match(pattern, text, _FLAGS)
+    echo = _compiled(pattern).match(text)
     is_heading = echo and echo["hash"] and "\n" not in echo[0]  # of the text, as in "## 6. Noise"
     return echo.end() if echo and not is_heading else 0

@@ -21,6 +21,8 @@ class Sink:
     def __init__(self, url: str) -> None:
         self.runs: dict[str, dict[str, Any]] = {}
         self.received = b""
+        self.sent = 0
+        """How many bytes that was, compressed as the client sends it."""
         self.encodings: set[str | None] = set()
         self.api: Callable[[str, str, bytes], Any] | None = None
         """Answers what is asked besides; None for what it does not know."""
@@ -37,6 +39,7 @@ class Sink:
 
     def take(self, body: bytes, encoding: str | None, content_type: str) -> None:
         self.encodings.add(encoding)
+        self.sent += len(body)
         if encoding == "zstd":
             body = zstandard.ZstdDecompressor().decompressobj().decompress(body)
         self.received += body

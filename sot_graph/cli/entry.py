@@ -2,7 +2,6 @@
 
 import os
 import sys
-from importlib.metadata import version
 from typing import Annotated, NoReturn
 
 import typer
@@ -37,6 +36,8 @@ app.command(epilog=draw.EXAMPLES)(draw.draw)
 
 def _print_version(*, value: bool) -> None:
     if value:
+        from importlib.metadata import version  # noqa: PLC0415 - slow, and the help does not need it
+
         write(f"sot-graph {version('sot-graph')}\n")
         raise typer.Exit
 

@@ -94,7 +94,9 @@ def test_commands_are_such_as_the_command_line_takes(
 def test_files_that_the_pages_name_exist() -> None:
     text = "\n".join([*DOCS.values(), (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")])
     named = set(re.findall(r"\b(?:examples|tests|sot_graph)/[\w/]+\.\w+", text))
-    named |= {f"{module.replace('.', '/')}.py" for module in re.findall(r"-m (tests\.[\w.]+\w)", text)}
+    for module in re.findall(r"-m (tests\.[\w.]+\w)", text):
+        path = module.replace(".", "/")
+        named.add(f"{path}/__main__.py" if (ROOT / path).is_dir() else f"{path}.py")
     assert named
     assert [name for name in sorted(named) if not (ROOT / name).exists()] == []
 
