@@ -56,10 +56,7 @@ def with_key(
     common = digest(names)
 
     def key_func(payload: Mapping[str, Any]) -> str:
-        # A failed point that is written again must not be read from the cache. If points need others, none is cached:
-        # LangGraph does not run the node of one that is, and those that wait for its text would wait for ever.
-        is_new = payload.get("again") or any("needs" in scope for scope in payload.get("scopes") or ())
-        return str(uuid4()) if is_new else digest(common, *(payload.get(field) for field in fields))
+        return str(uuid4()) if payload.get("is_new") else digest(common, *(payload.get(field) for field in fields))
 
     return replace(policy, key_func=key_func)
 

@@ -164,7 +164,7 @@ def create_sot_graph(  # noqa: PLR0913 - one option each, keyword-only
     outline_key = with_key(
         cache_policy, outliner, (*given, "revision"), system, route, counts, lead, max_tokens, detail
     )
-    point_key = with_key(cache_policy, writer, ("index", "outline", "scopes", "context"), system, other, max_tokens)
+    point_key = with_key(cache_policy, writer, ("index", "context"), system, other, max_tokens)
 
     builder = SotStateGraph(SotState, input_schema=SotInput, output_schema=SotOutput)
     builder.add_node("skeleton", skeleton, cache_policy=outline_key, trace_policy=LAST_MESSAGE)

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage
 
 from sot_graph.messages import GAP, joined, kind_of, question_of, sendable, without_tool_calls
-from sot_graph.state import PointTask, Revision, Scope
+from sot_graph.state import Revision, Scope
 
 MIN_ASKED = 3
 """The fewest points that the model is asked for, if the options allow that many (the paper's figure)."""
@@ -78,8 +78,10 @@ def lead_turns(shown: str) -> list[str]:
     return [PLAN, LEAD, *continuation(shown)]
 
 
-def point_turns(
-    task: PointTask,
+def point_turns(  # noqa: PLR0913 - what a point's call tells
+    index: int,
+    outline: Sequence[str],
+    scopes: Sequence[Scope] = (),
     tell: str = TELL_BRIEFLY,
     *,
     opening: str = "",
@@ -89,21 +91,23 @@ def point_turns(
     """Ask for the text of one point, below the answer's opening, or for the rest of it.
 
     Args:
-        task: The point.
+        index: The point's, from 1.
+        outline: The titles of all points.
+        scopes: What the outline says of each beside its title; empty if it has titles only.
         tell: The sentence that asks for a point.
         opening: The beginning of the answer.
         shown: What subscribers have received of the text.
         needed: The points that it builds on: index and text, as if they had been asked for before.
     """
-    said = GAP.join(filter(None, (opening, _titles(task["outline"], task["scopes"]))))
-    turns = [turn for index, text in needed for turn in (_ask(task, index, tell), text)]
-    return [said, *turns, _ask(task, task["index"], tell), *continuation(shown)]
 
+    def ask(index: int) -> str:
+        scope = scopes[index - 1] if scopes else Scope()
+        title = ": ".join(filter(None, (outline[index - 1], scope.get("covers"))))
+        return (TELL_AT_LENGTH if "words" in scope else tell).format(title=title, words=scope.get("words"))
 
-def _ask(task: PointTask, index: int, tell: str) -> str:
-    scope = task["scopes"][index - 1] if task["scopes"] else Scope()
-    title = ": ".join(filter(None, (task["outline"][index - 1], scope.get("covers"))))
-    return (TELL_AT_LENGTH if "words" in scope else tell).format(title=title, words=scope.get("words"))
+    said = GAP.join(filter(None, (opening, _titles(outline, scopes))))
+    turns = [turn for need, text in needed for turn in (ask(need), text)]
+    return [said, *turns, ask(index), *continuation(shown)]
 
 
 def tell_of(system_prompt: SystemMessage | None, conversation: Sequence[BaseMessage]) -> str:

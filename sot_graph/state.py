@@ -89,14 +89,12 @@ class SotState(TypedDict, total=False):
 
 
 class PointTask(TypedDict):
-    """The payload of one `Send` to `expand`: the point, not the conversation, because a checkpointer stores each."""
+    """The payload of one `Send` to `expand`: nothing that all points share, because a checkpointer stores each."""
 
     index: int
     title: str
-    outline: list[str]
-    context: str  # a digest of the conversation, so that a node cache can tell two conversations apart
-    scopes: list[Scope]
-    again: bool  # whether the point has failed before: then a cache is not read
+    context: str  # a digest of conversation and outline, so that a node cache can tell two answers apart
+    is_new: bool  # whether a cache is not read
 
 
 Update = dict[str, Any]

@@ -43,11 +43,13 @@ def dispatch_points(state: SotState) -> list[Send] | str:
     outline, points = [*map(title_of, state.get("outline") or [])], state.get("points") or []
     scopes = state.get("scopes") or []
     failed = [point["index"] for point in points if point["status"] == "failed"]
-    context = digest(list(state["messages"]))
-    again = bool(failed)
+    context = digest(list(state["messages"]), outline, scopes)
+    # A failed point must not be read from the cache. If points need others, none is cached: LangGraph does not run the
+    # node of one that is, and those that wait for its text would wait for ever.
+    is_new = bool(failed) or any("needs" in scope for scope in scopes)
     tasks = (
-        PointTask(index=n, title=outline[n - 1], outline=outline, context=context, scopes=scopes, again=again)
-        for n in failed or range(1, len(outline) + 1)
+        PointTask(index=index, title=outline[index - 1], context=context, is_new=is_new)
+        for index in failed or range(1, len(outline) + 1)
     )
     return [Send("expand", task) for task in tasks] or "direct"
 
@@ -76,10 +78,10 @@ class Expand(Node):
 
     def steps(self, task: PointTask, config: RunnableConfig) -> Steps:
         """Write the point; a failure is a failed point, so that its siblings continue and `merge` decides."""
-        index, title, needs = task["index"], task["title"], needs_of(task["scopes"], task["index"])
-        run = run_of(config)
+        run, index, title = run_of(config), task["index"], task["title"]
+        needs = needs_of(read_state(config, "scopes") or [], index)
         with run.texts.writing(index) as written:
-            self._restore_answer((yield from _written_before(task, needs, config)), config)
+            self._restore_answer((yield from _written_before(needs, config)), config)
             texts: list[str | None] = (yield Needed(run.texts, needs)) if needs else []
             echo = partial(echo_length, index, title)
             above = heading(title) if self.headings else ""
@@ -111,9 +113,11 @@ class Expand(Node):
         expander = self.expander
         tell = TELL if expander else tell_of(self.system_prompt, conversation)
 
+        outline, scopes = outline_in(config), read_state(config, "scopes") or []
+        texts = [(index, text) for index, text in needed if text]
+
         def turns(shown: str) -> list[str]:
-            texts = [(index, text) for index, text in needed if text]
-            return point_turns(task, tell, opening=opening, shown=shown, needed=texts)
+            return point_turns(task["index"], outline, scopes, tell, opening=opening, shown=shown, needed=texts)
 
         options: Any = expander.call_options() if expander else {}
         if expander:
@@ -121,7 +125,7 @@ class Expand(Node):
         else:
             is_warm = run_of(config).is_warm
             options = self.cached(self.resolved(config), conversation, turns, is_marked=is_warm)
-        options |= {"writer": writer, "index": task["index"], "title": task["title"], "siblings": len(task["outline"])}
+        options |= {"writer": writer, "index": task["index"], "title": task["title"], "siblings": len(outline)}
         return self.call("expand", f"{task['index']}: {task['title']}", config, **options)
 
     def _restore_answer(self, known: Sequence[Point], config: RunnableConfig) -> None:
@@ -139,18 +143,20 @@ class Expand(Node):
                 run.answer.put(point["index"], text, config, ends=True)
 
 
-def _written_before(
-    task: PointTask, needs: Sequence[int], config: RunnableConfig
-) -> Generator[PendingWrites, list[Any], list[Point]]:
+def outline_in(config: RunnableConfig) -> list[str]:
+    """The titles of all points; if points that failed before are written, there is no outline any more."""
+    return read_state(config, "outline") or [point["title"] for point in read_state(config, "points")]
+
+
+def _written_before(needs: Sequence[int], config: RunnableConfig) -> Generator[PendingWrites, list[Any], list[Point]]:
     """The points that a run before this one has written, or has failed to write; their texts are known at once."""
     run = run_of(config)
     if run.is_fresh or (run.is_restored and not needs):
         return []
-    ended = merge_points([], [point for points in (yield PendingWrites("points", config)) for point in points])
-    earlier = read_state(config, "points") or []
-    if task["again"]:  # those that had failed are being written
-        earlier = [point for point in earlier if point["status"] != "failed"]
-    known = merge_points(earlier, ended)
+    ended = [point for points in (yield PendingWrites("points", config)) for point in points]
+    # A failed point in the state is being written again.
+    written = [point for point in read_state(config, "points") or [] if point["status"] != "failed"]
+    known = merge_points(written, ended)
     for point in known:
         run.texts.note(point["index"], point["text"] if point["status"] != "failed" else None)
     return known

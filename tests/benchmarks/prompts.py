@@ -22,7 +22,7 @@ from sot_graph import local_chat_model
 from sot_graph.outline import clean_titles
 from sot_graph.outline_reply import Outline, bounded
 from sot_graph.prompts import GO_ON, bounds, lead_turns, messages_of, outline_turns, point_turns, tell_of
-from sot_graph.state import PointTask, Scope
+from sot_graph.state import Scope
 from tests.benchmarks.questions import COMMON_WORDS, COVERS, OTHER_LANGUAGES, QUESTIONS
 
 Measures = dict[str, float]
@@ -65,9 +65,8 @@ class Text(NamedTuple):
 
 def ours(question: str, titles: list[str], number: int, system: SystemMessage | None = None) -> list[BaseMessage]:
     """As the graph asks."""
-    task = PointTask(index=number + 1, title=titles[number], outline=titles, context="", scopes=[], again=False)
     conversation = [HumanMessage(question)]
-    return messages_of(system, conversation, point_turns(task, tell_of(system, conversation)))
+    return messages_of(system, conversation, point_turns(number + 1, titles, tell=tell_of(system, conversation)))
 
 
 def with_callers_system(question: str, titles: list[str], number: int) -> list[BaseMessage]:
@@ -132,8 +131,7 @@ def scoped(question: str, titles: list[str], number: int) -> list[BaseMessage]:
     """As the graph asks where the outline says what each point covers."""
     covers = COVERS[question].split("; ")
     scopes = [Scope(covers=each) for each in covers]
-    task = PointTask(index=number + 1, title=titles[number], outline=titles, context="", scopes=scopes, again=False)
-    return messages_of(None, [HumanMessage(question)], point_turns(task))
+    return messages_of(None, [HumanMessage(question)], point_turns(number + 1, titles, scopes))
 
 
 def own_scope(question: str, titles: list[str], number: int) -> list[BaseMessage]:
