@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from sot_graph.cli.options import DEMO, BaseUrl, Hedge, Lead, MaxPoints, ModelChoice, ModelName
+from sot_graph.cli.options import DEMO, BaseUrl, Closing, Hedge, Lead, MaxPoints, ModelChoice, ModelName
 from sot_graph.cli.question import Words, join_words
 
 RESULTS = "results.jsonl"
@@ -37,6 +37,7 @@ def compare_answers(  # noqa: PLR0913 - one parameter for each option
     base_url: BaseUrl = None,
     max_points: MaxPoints = 10,
     lead: Lead = False,
+    closing: Closing = False,
     hedge: Hedge = None,
     at_once: Annotated[
         bool, typer.Option("--at-once/--in-turn", help="Run both answers at the same time, or one after the other.")
@@ -75,6 +76,7 @@ def compare_answers(  # noqa: PLR0913 - one parameter for each option
             judge=ModelChoice(judge, judge_url),
             max_points=max_points,
             lead=lead,
+            closing=closing,
             hedge=hedge,
             at_once=at_once,
             concurrency=concurrency,

@@ -51,6 +51,7 @@ class Job:
     judge: ModelChoice
     max_points: int
     lead: bool
+    closing: bool
     hedge: float | str | None
     at_once: bool
     concurrency: int
@@ -74,10 +75,12 @@ def run_job(job: Job) -> None:
         "at_once": job.at_once,
         "lead": job.lead,
     }
-    settings |= {} if job.hedge is None else {"hedge": job.hedge}  # older results have no such key
+    # Older results have no such keys.
+    settings |= {"closing": True} if job.closing else {}
+    settings |= {} if job.hedge is None else {"hedge": job.hedge}
     chat_model = _create_model(chosen.model)
     points: Any = {"min_points": min(2, job.max_points), "max_points": job.max_points}
-    points |= {"lead": job.lead, "hedge": job.hedge}
+    points |= {"lead": job.lead, "closing": job.closing, "hedge": job.hedge}
     sot = create_or_exit(create_sot_graph, chat_model, **points, on_error="keep")
     judge = _create_judge(job.judge)
     path, results = _open_results(output, settings)
