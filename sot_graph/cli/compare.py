@@ -46,10 +46,7 @@ def compare_answers(  # noqa: PLR0913 - one parameter for each option
     judge: Annotated[str | None, typer.Option(help=f"A model that judges the answers: a name, or {DEMO}.")] = None,
     judge_url: Annotated[str | None, typer.Option(help="The URL of an OpenAI-compatible server for the judge.")] = None,
     price_in: Annotated[float | None, typer.Option(min=0, help="The price of a million input tokens.")] = None,
-    price_cached: Annotated[
-        float | None,
-        typer.Option(min=0, help="The price of a million cached input tokens. Default: the same as --price-in."),
-    ] = None,
+    price_cached: Annotated[float | None, typer.Option(min=0, help="The same if cached. Default: --price-in.")] = None,
     price_out: Annotated[float | None, typer.Option(min=0, help="The price of a million output tokens.")] = None,
     output: Annotated[
         Path | None,
