@@ -57,7 +57,7 @@ def with_key(
 
     def key_func(payload: Mapping[str, Any]) -> str:
         # A failed point that is written again must not be read from the cache, nor what is written without it.
-        has_failed = "points" in fields and any(point["status"] == "failed" for point in payload["points"])
+        has_failed = "points" in fields and any(point["status"] == "failed" for point in payload.get("points") or ())
         return (
             str(uuid4())
             if payload.get("again") or has_failed

@@ -39,8 +39,8 @@ class Closing(Node):
             run.answer.put(OPENING, opening, config, ends=True)
             for point in points:
                 run.answer.put(point["index"], join_points([point], headings=self.headings), config, ends=True)
-        bound: Any = {"bound": Sentences(), "is_answer": self.is_answer}
-        writer = TextWriter(points[-1]["index"] + 1, config, self.habits, **bound)
+        # With a merge of the caller's the points are not streamed, and so neither is the text that stands below them.
+        writer = TextWriter(points[-1]["index"] + 1, config, self.habits, bound=Sentences())
 
         def turns(shown: str) -> list[str]:
             return closing_turns(written, opening=opening, shown=shown)

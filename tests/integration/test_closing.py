@@ -579,18 +579,28 @@ async def test_what_is_written_without_a_failed_point_is_not_cached(server: Fake
     assert result["answer"] == f"{POINTS}\n\n{ENDING}"
 
 
+async def shows_before_it(server: FakeOpenAI, graph: Any, given: Any, text: str) -> bool:
+    """Whether this text is shown, and nothing else, before the ending is written."""
+    server.script = ending(Reply(f"{FIRST} {SECOND}", first_token=0.5))
+    shown = ""
+    async for chunk in astream_answer(graph, given, THREAD):
+        shown += chunk
+        if shown == text:
+            return not any(request.ended for request in server.of_stage("closing"))
+    return False
+
+
 async def test_points_from_the_cache_are_shown_before_it_is_written(server: FakeOpenAI) -> None:
     cached: Any = {"cache": InMemoryCache(), "cache_policy": CachePolicy()}
     await create_sot_graph(server.model(), **cached).ainvoke(QUESTION)
-    server.script = ending(Reply(f"{FIRST} {SECOND}", first_token=0.5))
-    shown = ""
-    async for chunk in astream_answer(create_sot_graph(server.model(), closing=True, **cached), QUESTION):
-        shown += chunk
-        if shown == POINTS:
-            assert not any(request.ended for request in server.of_stage("closing"))
-            break
-    else:
-        pytest.fail("the points came with the ending, or after it")
+    graph = create_sot_graph(server.model(), closing=True, **cached)
+    assert await shows_before_it(server, graph, QUESTION, POINTS)
+
+
+async def test_a_thread_that_resumes_shows_all_else_before_it_is_written(server: FakeOpenAI) -> None:
+    graph = create_sot_graph(server.model(), closing=True, lead=True, checkpointer=InMemorySaver())
+    await stopped_in_the_ending(server, graph)
+    assert await shows_before_it(server, graph, None, f"A direct answer.\n\n{POINTS}")
 
 
 # --- in agents, and offline ----------------------------------------------------------------------
