@@ -317,8 +317,8 @@ class Calls(BaseCallbackHandler):
     def __init__(self) -> None:
         self.seen: dict[str, tuple[list[str], dict[str, Any]]] = {}
 
-    def on_chat_model_start(self, *_args: Any, name: str, tags: Any, metadata: Any, **_kwargs: Any) -> None:
-        self.seen[name] = tags, metadata
+    def on_chat_model_start(self, *_args: Any, **run: Any) -> None:
+        self.seen[run["name"]] = run["tags"], run["metadata"]
 
 
 async def test_its_run_has_a_name_tags_and_metadata(server: FakeOpenAI, run: Run) -> None:
