@@ -56,7 +56,10 @@ def with_key(
     common = digest(names)
 
     def key_func(payload: Mapping[str, Any]) -> str:
-        return str(uuid4()) if payload.get("is_new") else digest(common, *(payload.get(field) for field in fields))
+        # A failed point that is written again must not be read from the cache, nor what is written without it.
+        has_failed = "points" in fields and any(point["status"] == "failed" for point in payload.get("points") or ())
+        is_new = payload.get("is_new") or has_failed
+        return str(uuid4()) if is_new else digest(common, *(payload.get(field) for field in fields))
 
     return replace(policy, key_func=key_func)
 

@@ -26,6 +26,7 @@ OPTIONS: dict[str, tuple[Any, str]] = {
     "max_tokens": (int | None, "a whole number or None"),
     "headings": FLAG,
     "lead": FLAG,
+    "closing": FLAG,
     "merge": FUNCTION,
     "on_error": (str, "'raise' or 'keep'"),
     "review": FLAG,

@@ -211,11 +211,13 @@ def _arguments(schema: dict[str, Any], question: str) -> dict[str, Any] | None:
 
 
 def demo_text(messages: Sequence[BaseMessage], metadata: Mapping[str, Any]) -> str:
-    """The text of a point, of the opening, of a direct answer, or of an agent's answer after its tools."""
+    """The text of a point, of the opening or ending, of a direct answer, or of an agent's answer after its tools."""
     question, _turns = _parts(messages, is_direct=metadata.get("sot_stage") == "direct")
     index, title = metadata.get("sot_point", 0), metadata.get("sot_title", "")
     if metadata.get("sot_stage") == "lead":
         return "This is demo text: a real model would open here, with a sentence or two."
+    if metadata.get("sot_stage") == "closing":
+        return "This is demo text: a real model would end here, with a sentence or two."
     results = [f"{m.name}: “{_short(m.text, 200)}”" for m in _since_question(messages) if isinstance(m, ToolMessage)]
     if index:
         text = _point_text(question, index, title)

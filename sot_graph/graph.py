@@ -19,8 +19,9 @@ from sot_graph.caching import with_key
 from sot_graph.checks import Resumed, check_configurable, check_input, check_limits, check_options, resumed
 from sot_graph.expander import Expander
 from sot_graph.hedging import Hedge
-from sot_graph.limits import TokenLimit, with_limit
+from sot_graph.limits import limits_of, with_limit
 from sot_graph.models import Model, habits_of, is_model, prepare_model
+from sot_graph.nodes.closing import Closing
 from sot_graph.nodes.direct import Direct
 from sot_graph.nodes.expand import Expand, dispatch_points
 from sot_graph.nodes.lead import Lead
@@ -33,11 +34,6 @@ from sot_graph.state import SotInput, SotOutput, SotState
 from sot_graph.streaming import SotTransformer, UntilCancelled, until_closed
 from sot_graph.text import encodable, storable
 from sot_graph.tracing import LAST_MESSAGE, graph_metadata
-
-OUTLINE_TOKENS = 1_024
-"""The most tokens of the outline's call; an outline has a few dozen."""
-OPENING_TOKENS = 256
-"""The most tokens of the opening's call; two sentences have some fifty, in some scripts several times as many."""
 
 
 def create_sot_graph(  # noqa: PLR0913 - one option each, keyword-only
@@ -52,6 +48,7 @@ def create_sot_graph(  # noqa: PLR0913 - one option each, keyword-only
     max_tokens: int | None = 4096,
     headings: bool = False,
     lead: bool = False,
+    closing: bool = False,
     merge: Runnable[list[Any], Any] | Callable[..., Any] | None = None,
     on_error: Literal["raise", "keep"] = "raise",
     review: bool = False,
@@ -82,13 +79,15 @@ def create_sot_graph(  # noqa: PLR0913 - one option each, keyword-only
             word on the language, it is the question's. "" for a model that takes no system message.
         min_points: With fewer points in the model's outline, the question is answered directly. Yours is written.
         max_points: No more points than this are written.
-        max_tokens: The most tokens of a point (of the outline: 1,024 at most, of the opening: 256), for a model without
-            a limit of its own; None sets none. A call that fails because of it is made again without it. A direct
-            answer may be as long as the model makes it.
+        max_tokens: The most tokens of a point (of the outline: 1,024 at most, of opening and ending: 256), for a model
+            without a limit of its own; None sets none. A call that fails because of it is made again without it. A
+            direct answer may be as long as the model makes it.
         headings: Whether each point's title stands above its text as a Markdown heading. For the default merge.
         lead: Whether the answer begins with an opening of one or two sentences, written while the outline is: the first
             words then arrive as soon as a plain answer's, for one more call. Not if the caller supplies the outline.
             Once the outline is there, the points wait for the end of its sentence, and half a second at most.
+        closing: Whether the answer ends with one or two sentences that are written from the points once they are there,
+            while the reader reads, for one more call. They stand last, also after what a `merge` of yours returns.
         merge: The written points in (a list of `Point`), the answer out, as text or as a message. None joins the texts
             with a blank line between them.
         on_error: What happens when a point fails after its retries: `"raise"` an `ExpansionError` once the others are
@@ -106,8 +105,9 @@ def create_sot_graph(  # noqa: PLR0913 - one option each, keyword-only
         retry_policy: When a model call is retried. The default makes three attempts, and retries only errors that may
             pass (see `sot_graph.retry.is_transient`). It is the one layer that retries: in the graph's copy of your
             model, the client's own retries and `with_retry` are off.
-        cache_policy: For the nodes that write the outline, the opening and the points; it needs a `cache`. A point from
-            the cache is streamed when the others are written. One that failed is written again in each later run.
+        cache_policy: For the nodes that write the outline, the opening, the points and the ending; it needs a `cache`.
+            A point from the cache is streamed when the others are written. One that failed is written again in each
+            later run.
         checkpointer: For threads, and for `invoke(None, config)` after a failure, which writes no written point again.
             Leave it out if a parent graph has one.
         store: As for any graph.
@@ -137,9 +137,7 @@ def create_sot_graph(  # noqa: PLR0913 - one option each, keyword-only
         ```
     """
     check_options(locals())
-    limit = None if max_tokens is None else TokenLimit(max_tokens)
-    outline_limit = None if max_tokens is None else TokenLimit(min(max_tokens, OUTLINE_TOKENS))
-    opening_limit = None if max_tokens is None else TokenLimit(min(max_tokens, OPENING_TOKENS))
+    limit, outline_limit, short_limit = limits_of(max_tokens)
     prepared = prepare_model(model)
     writer = with_limit(prepared, limit)
     outliner = prepared if skeleton_model is None else prepare_model(skeleton_model, "skeleton_model")
@@ -159,36 +157,49 @@ def create_sot_graph(  # noqa: PLR0913 - one option each, keyword-only
     skeleton = Skeleton(outliner, retry, system, outline_habits, **options)
     of_points: Any = {"headings": headings, "is_answer": merge is None, "limit": limit, "hedge": Hedge.read(hedge)}
     expand = Expand(point_writer, retry, system, point_habits, **of_points)
-    merger = Merge(_runnable(merge), retry, headings=headings, keep=on_error == "keep")
+    of_answer: Any = {"headings": headings, "keep": on_error == "keep"}
+    merger = Merge(_runnable(merge), retry, **of_answer, has_ending=closing)
     given = ("question", "messages", "outline")  # what the first calls depend on
-    outline_key = with_key(
-        cache_policy, outliner, (*given, "revision"), system, route, counts, lead, max_tokens, detail
-    )
+    told = (counts, lead, max_tokens, detail)
+    outline_key = with_key(cache_policy, outliner, (*given, "revision"), system, route, *told)
     point_key = with_key(cache_policy, writer, ("index", "context"), system, other, max_tokens)
+    of_short: Any = (with_limit(prepared, short_limit), retry, system, habits, short_limit)
 
     builder = SotStateGraph(SotState, input_schema=SotInput, output_schema=SotOutput)
     builder.add_node("skeleton", skeleton, cache_policy=outline_key, trace_policy=LAST_MESSAGE)
     if lead:
         opening_key = with_key(cache_policy, writer, given, system, max_tokens)
-        of_opening = (habits, opening_limit, Hedge.read(hedge))
-        opener = Lead(with_limit(prepared, opening_limit), retry, system, *of_opening, warms=other is None)
+        opener = Lead(*of_short, Hedge.read(hedge), warms=other is None)
         builder.add_node("lead", opener, cache_policy=opening_key, trace_policy=LAST_MESSAGE)
-        builder.add_edge(START, "lead")
     builder.add_node("expand", expand, cache_policy=point_key)
+    if closing:
+        ending_key = with_key(cache_policy, writer, ("messages", "opening", "points"), system, max_tokens)
+        closer = Closing(*of_short, Hedge.read(hedge), **of_answer, is_answer=merge is None)
+        builder.add_node("closing", closer, cache_policy=ending_key, trace_policy=LAST_MESSAGE)
     direct = Direct(prepared, retry, system, habits, hedge=Hedge.read(hedge))
     builder.add_node("direct", direct, trace_policy=LAST_MESSAGE)
     builder.add_node("merge", merger, trace_policy=LAST_MESSAGE)
-    builder.add_edge(START, "skeleton")
     if review:
         builder.add_node("review", Review(max_points), trace_policy=LAST_MESSAGE)
+    _connect(builder, lead=lead, review=review, closing=closing)
+    return builder.compile(checkpointer=checkpointer, store=store, cache=cache, name=name)
+
+
+def _connect(builder: "SotStateGraph", *, lead: bool, review: bool, closing: bool) -> None:
+    """The edges between the nodes."""
+    builder.add_edge(START, "skeleton")
+    if lead:
+        builder.add_edge(START, "lead")
+    if review:
         builder.add_conditional_edges("skeleton", _engine.untraced(review_outline), ["review", "direct"])
         builder.add_conditional_edges("review", _engine.untraced(after_review), ["expand", "skeleton"])
     else:
         builder.add_conditional_edges("skeleton", _engine.untraced(dispatch_points), ["expand", "direct"])
-    builder.add_edge("expand", "merge")
+    if closing:
+        builder.add_edge("closing", "merge")
+    builder.add_edge("expand", "closing" if closing else "merge")
     builder.add_edge("merge", END)
     builder.add_edge("direct", END)
-    return builder.compile(checkpointer=checkpointer, store=store, cache=cache, name=name)
 
 
 class SotGraph(CompiledStateGraph[SotState, None, SotInput, SotOutput]):

@@ -12,6 +12,10 @@ from sot_graph.retry import http_status, words_of
 
 Added = list[tuple[Any, str]]
 """Chat models of the graph's own, each with a field that the graph has set, or that some servers refuse."""
+OUTLINE_TOKENS = 1_024
+"""The most tokens of the outline's call; an outline has a few dozen."""
+SHORT_TOKENS = 256
+"""The same of the opening's and the ending's; two sentences have some fifty, in some scripts several times as many."""
 _COUNTS = "stream_usage"
 _LIMITS = ("max_tokens", "max_output_tokens", "num_predict")
 """The fields that limit the tokens of a call, of which a class has one."""
@@ -32,6 +36,17 @@ class TokenLimit(int):
 
     is_dropped = False
     """Whether a call failed because of it: then the graph sets it no more."""
+
+
+def limits_of(max_tokens: int | None) -> tuple[TokenLimit | None, TokenLimit | None, TokenLimit | None]:
+    """The limits of a point, of the outline, and of the opening and the ending."""
+    if max_tokens is None:
+        return None, None, None
+    return (
+        TokenLimit(max_tokens),
+        TokenLimit(min(max_tokens, OUTLINE_TOKENS)),
+        TokenLimit(min(max_tokens, SHORT_TOKENS)),
+    )
 
 
 def with_limit(model: Model, limit: TokenLimit | None) -> Model:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage
 
 from sot_graph.messages import GAP, joined, kind_of, question_of, sendable, without_tool_calls
-from sot_graph.state import Revision, Scope
+from sot_graph.state import Point, Revision, Scope
 
 MIN_ASKED = 3
 """The fewest points that the model is asked for, if the options allow that many (the paper's figure)."""
@@ -28,6 +28,7 @@ PLAIN_FORM = ", as a numbered list"
 """For a model that cannot be given a schema."""
 AGAIN = "Name all the points again."
 LEAD = "Begin the answer with one or two sentences that lead into the subject."
+CLOSE = "End the answer with one or two sentences."
 TELL = "Tell me more about {title}."
 """For an expander, whose length is its own."""
 TELL_BRIEFLY = "In one or two sentences, tell me more about {title}."
@@ -108,6 +109,12 @@ def point_turns(  # noqa: PLR0913 - what a point's call tells
     said = GAP.join(filter(None, (opening, _titles(outline, scopes))))
     turns = [turn for need, text in needed for turn in (ask(need), text)]
     return [said, *turns, ask(index), *continuation(shown)]
+
+
+def closing_turns(points: Sequence[Point], *, opening: str = "", shown: str = "") -> list[str]:
+    """Ask for the ending of the answer, below the texts of its points, or for the rest of it."""
+    titles, texts = [point["title"] for point in points], [point["text"] for point in points]
+    return [GAP.join(filter(None, (opening, _titles(titles, ()), *texts))), CLOSE, *continuation(shown)]
 
 
 def tell_of(system_prompt: SystemMessage | None, conversation: Sequence[BaseMessage]) -> str:

@@ -84,6 +84,7 @@ class SotState(TypedDict, total=False):
     answer: str
     answer_id: str | None  # of the answer's message, which is replaced when failed points are written later
     opening: str  # the beginning of the answer, with `lead=True`
+    ending: str | None  # the end of the answer, with `closing=True`; None until it is written from these points
     opening_attempts: list[Attempt]  # not in `attempts`, because the outline's node resets those in the same step
     attempts: Annotated[list[Attempt], operator.add]  # of all other calls
 

@@ -53,7 +53,7 @@ def nested_config(config: RunnableConfig) -> RunnableConfig:
 
 
 def _visible(state: SotState) -> dict[str, Any]:
-    last_turn = {"answer", "points"} if state.get("answer") else set()
+    last_turn = {"answer", "ending", "points"} if state.get("answer") else set()
     shown = {key: value for key, value in state.items() if value and key not in BOOKKEEPING | last_turn}
     return {**shown, "messages": state["messages"][-1:]} if "messages" in shown else shown
 

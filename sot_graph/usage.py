@@ -13,7 +13,7 @@ from langchain_core.messages.ai import UsageMetadata, add_usage
 from langchain_core.outputs import LLMResult
 from typing_extensions import TypedDict
 
-STEPS = (("agent",), ("skeleton", "lead"), ("expand",), ("direct", "merge"))
+STEPS = (("agent",), ("skeleton", "lead"), ("expand",), ("closing",), ("direct", "merge"))
 """The stages in order; those of one step run at the same time."""
 PLAIN = {"calls": 1, "seconds": 0.0, "sequential_seconds": 0.0, "critical_path_seconds": 0.0}
 """The figures of a graph that wrote a reply, if none did."""

@@ -23,7 +23,7 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from sot_graph.outline_reply import Outline
-from sot_graph.prompts import GO_ON, PLAIN_FORM
+from sot_graph.prompts import CLOSE, GO_ON, PLAIN_FORM
 
 TITLES = ["Regular sleep hours", "A dark room", "Less evening caffeine", "Daily exercise"]
 
@@ -117,7 +117,7 @@ def usual(request: Request) -> Reply:
         return Reply(outline_json(TITLES))
     if request.stage == "expand":
         return Reply(f"About {request.title.lower()} there is this to say.")
-    return Reply("A direct answer.")
+    return Reply("That is what helps." if request.stage == "closing" else "A direct answer.")
 
 
 def strict(script: Script = usual) -> Script:
@@ -266,6 +266,8 @@ def stage_and_title(body: dict[str, Any]) -> tuple[str, str]:
         return "agent", ""
     if "response_format" in body or tools or PLAIN_FORM in prompt:
         return "skeleton", ""
+    if prompt == CLOSE:
+        return "closing", ""
     title = title_told(prompt)
     return ("expand", title) if title else ("direct", "")
 

@@ -2,11 +2,11 @@
 
 import re
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from sot_graph.cli.options import BaseUrl, Detail, Hedge, Lead, MaxPoints, ModelChoice, ModelName
+from sot_graph.cli.options import BaseUrl, Closing, Detail, Hedge, Lead, MaxPoints, ModelChoice, ModelName
 from sot_graph.cli.question import Words, read_question
 from sot_graph.cli.terminal import USAGE_ERROR, error_line, fail, has_terminal
 
@@ -39,6 +39,7 @@ def ask(  # noqa: PLR0913 - one parameter for each option
     max_points: MaxPoints = 10,
     headings: Annotated[bool, typer.Option("--headings", help="Print each point's title above its text.")] = False,
     lead: Lead = False,
+    closing: Closing = False,
     hedge: Hedge = None,
     detail: Detail = "titles",
     review: Annotated[
@@ -68,8 +69,8 @@ def ask(  # noqa: PLR0913 - one parameter for each option
     given = {"question": text} if outline is None else {"question": text, "outline": _read_outline(outline)}
     from sot_graph.cli.answer import Display, answer_question  # noqa: PLC0415 - slow, and the help does not need it
 
-    options = {"max_points": max_points, "headings": headings, "lead": lead, "review": review, "hedge": hedge}
-    options |= {"detail": detail}
+    options: Any = {"max_points": max_points, "headings": headings, "lead": lead, "closing": closing, "review": review}
+    options |= {"hedge": hedge, "detail": detail}
     display = Display(watch=watch, as_json=as_json, timeline=timeline)
     answer_question(given, ModelChoice(model, base_url), options, display)
 

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from sot_graph.cli.options import DEMO, BaseUrl, Hedge, Lead, MaxPoints, ModelChoice, ModelName
+from sot_graph.cli.options import DEMO, BaseUrl, Closing, Hedge, Lead, MaxPoints, ModelChoice, ModelName
 from sot_graph.cli.question import Words, join_words
 
 RESULTS = "results.jsonl"
@@ -56,6 +56,7 @@ def compare_answers(  # noqa: PLR0913 - one parameter for each option
     base_url: BaseUrl = None,
     max_points: MaxPoints = 10,
     lead: Lead = False,
+    closing: Closing = False,
     hedge: Hedge = None,
     against: Against = None,
     at_once: Annotated[
@@ -65,10 +66,7 @@ def compare_answers(  # noqa: PLR0913 - one parameter for each option
     judge: Annotated[str | None, typer.Option(help=f"A model that judges the answers: a name, or {DEMO}.")] = None,
     judge_url: Annotated[str | None, typer.Option(help="The URL of an OpenAI-compatible server for the judge.")] = None,
     price_in: Annotated[float | None, typer.Option(min=0, help="The price of a million input tokens.")] = None,
-    price_cached: Annotated[
-        float | None,
-        typer.Option(min=0, help="The price of a million cached input tokens. Default: the same as --price-in."),
-    ] = None,
+    price_cached: Annotated[float | None, typer.Option(min=0, help="The same if cached. Default: --price-in.")] = None,
     price_out: Annotated[float | None, typer.Option(min=0, help="The price of a million output tokens.")] = None,
     output: Output = None,
 ) -> None:
@@ -87,6 +85,7 @@ def compare_answers(  # noqa: PLR0913 - one parameter for each option
             judge=ModelChoice(judge, judge_url),
             max_points=max_points,
             lead=lead,
+            closing=closing,
             hedge=hedge,
             against=against,
             at_once=at_once,

@@ -52,6 +52,7 @@ class Job:
     judge: ModelChoice
     max_points: int
     lead: bool
+    closing: bool
     hedge: float | str | None
     against: str | None
     """The options that change, as text; None to compare with one plain call."""
@@ -78,8 +79,10 @@ def run_job(job: Job) -> None:
         "at_once": job.at_once,
         "lead": job.lead,
     }
-    settings |= {} if job.hedge is None else {"hedge": job.hedge}  # older results have no such key
-    settings |= {"against": write_change(change)} if change else {}  # the same
+    # Older results have no such keys.
+    settings |= {"closing": True} if job.closing else {}
+    settings |= {} if job.hedge is None else {"hedge": job.hedge}
+    settings |= {"against": write_change(change)} if change else {}
     plain, sot = _create_graphs(job, _create_model(chosen.model), change)
     judge = _create_judge(job.judge)
     path, results = _open_results(output, settings)
@@ -89,7 +92,8 @@ def run_job(job: Job) -> None:
 
 def _options(job: Job, **change: Any) -> dict[str, Any]:
     """The options of the graph that the command line sets, or of the one with some changed."""
-    options = {"max_points": job.max_points, "lead": job.lead, "hedge": job.hedge, **change}
+    options: dict[str, Any] = {"max_points": job.max_points, "lead": job.lead, "closing": job.closing}
+    options |= {"hedge": job.hedge, **change}
     return {"min_points": min(2, options["max_points"]), **options}
 
 

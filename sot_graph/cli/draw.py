@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from sot_graph.cli.options import Lead
+from sot_graph.cli.options import Closing, Lead
 from sot_graph.cli.terminal import USAGE_ERROR, error_line, fail, write
 
 EXAMPLES = """
@@ -21,6 +21,7 @@ MERMAID, SVG = ".mmd", ".svg"
 def draw(
     *,
     lead: Lead = False,
+    closing: Closing = False,
     review: Annotated[bool, typer.Option("--review", "-r", help="With a review of the outline.")] = False,
     output: Annotated[
         Path | None,
@@ -31,7 +32,7 @@ def draw(
     kind = output.suffix.lower() if output else MERMAID
     if kind not in {MERMAID, SVG}:
         fail(f"--output needs a file name that ends in {SVG} or {MERMAID}.{_hint(kind)}", USAGE_ERROR)
-    graph = _graph(lead=lead, review=review)
+    graph = _graph(lead=lead, closing=closing, review=review)
     text = _svg(graph) if kind == SVG else graph.draw_mermaid()
     if output is None:
         write(text)

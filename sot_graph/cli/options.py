@@ -67,3 +67,7 @@ Detail = Annotated[
 Lead = Annotated[
     bool, typer.Option("--lead", "-l", help="Begin with an opening of a sentence or two, written beside the outline.")
 ]
+Closing = Annotated[
+    bool,
+    typer.Option("--closing", "-c", help="End with a sentence or two, written from the points once they are there."),
+]

@@ -14,7 +14,7 @@ from sot_graph.evaluation.drawing import ticks
 from sot_graph.evaluation.text import fit, one_line
 from sot_graph.usage import SotMetadata, total_usage
 
-STAGES = ("agent", "skeleton", "lead", "expand", "direct", "merge")
+STAGES = ("agent", "skeleton", "lead", "expand", "closing", "direct", "merge")
 """The stages in the order of their rows."""
 STYLES = {"call": "cyan", "retry": "yellow", "failed": "red", "lost": "bright_black"}
 LEGEND = ("░ waits", "▒ before the first token", "█ after the first token", "✗ failed")

@@ -181,9 +181,9 @@ def before_answer(messages: Sequence[BaseMessage], answer_id: str | None) -> lis
 
 
 def answer_update(state: SotState, text: str, attempts: Sequence[Attempt], config: RunnableConfig) -> Update:
-    """The update of the last node: the answer, with its opening, and its message with the usage of all calls."""
+    """The update of the last node: the answer with its opening and ending, and its message with the usage of all."""
     run = run_of(config)
-    answer = GAP.join(part for part in (state.get("opening"), text) if part)
+    answer = GAP.join(part for part in (state.get("opening"), text, state.get("ending")) if part)
     # The chunks were streamed with this id, so LangGraph does not send the message again.
     run.message_id = state.get("answer_id") or run.message_id
     made = [*state.get("opening_attempts", []), *state["attempts"], *attempts]

@@ -26,10 +26,16 @@ class Merge(Node):
     """Merges the points, by a merge of the caller's own if there is one, or says which of them are missing."""
 
     def __init__(
-        self, merge: Runnable[Any, Any] | None, policies: Sequence[RetryPolicy], *, headings: bool, keep: bool
+        self,
+        merge: Runnable[Any, Any] | None,
+        policies: Sequence[RetryPolicy],
+        *,
+        headings: bool,
+        keep: bool,
+        has_ending: bool,
     ) -> None:
         super().__init__(merge, policies)
-        self.headings, self.keep = headings, keep
+        self.headings, self.keep, self.has_ending = headings, keep, has_ending
 
     def steps(self, state: SotState, config: RunnableConfig) -> Steps:
         """Merge the points; those that failed before this run are written first.
@@ -46,13 +52,15 @@ class Merge(Node):
         failed = [point for point in points if point["status"] == "failed"]
         if any(point["index"] not in run.errors for point in failed):
             again: Any = {**state, "outline": [point["title"] for point in points], "messages": conversation}
-            return Command(update={"answer": ""}, goto=dispatch_points(again))
+            return Command(update={"answer": "", "ending": None}, goto=dispatch_points(again))
         if state.get("answer"):
             return {}
         written = [point for point in points if point["status"] != "failed"]
         if failed and not (self.keep and written):
             errors = [run.errors[point["index"]] for point in failed]
             raise ExpansionError(failed, written) from ExceptionGroup("points could not be written", errors)
+        if self.has_ending and state.get("ending") is None:
+            return Command(goto="closing")  # this node was sent for while the ending was still to be written
         if self.model is None:
             # All texts: subscribers may have received the beginning of a failed point.
             return answer_update(state, join_points(points, headings=self.headings), [], config)

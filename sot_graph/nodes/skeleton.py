@@ -27,7 +27,7 @@ from sot_graph.redaction import secrets_of
 from sot_graph.replies import ValueReply
 from sot_graph.run import run_of
 from sot_graph.scopes import clean_items, title_of
-from sot_graph.state import Revision, SotState
+from sot_graph.state import Revision, SotState, Update
 from sot_graph.streaming import OutlineEvent, emit
 from sot_graph.thoughts import Habits, closes_unopened
 from sot_graph.usage import Attempt
@@ -103,8 +103,9 @@ class Skeleton(Node):
         if revision:
             return {"outline": outline, "scopes": scopes, "attempts": attempts}
         # Nothing of the thread's last answer is left.
-        fresh = {"points": Overwrite([]), "answer": "", "answer_id": None, "attempts": Overwrite(attempts)}
-        return {"outline": outline, "scopes": scopes, **fresh, **({"messages": turn.added} if turn.added else {})}
+        fresh: Update = {"points": Overwrite([]), "attempts": Overwrite(attempts), "outline": outline, "scopes": scopes}
+        fresh |= {"answer": "", "answer_id": None, "ending": None}
+        return {**fresh, **({"messages": turn.added} if turn.added else {})}
 
     def _suits(self, turn: Turn, config: RunnableConfig, attempts: list[Attempt]) -> Generator[Request, Any, bool]:
         if isinstance(self.route, str):

@@ -21,8 +21,8 @@ from openai import LengthFinishReasonError
 from sot_graph import local_chat_model
 from sot_graph.outline import clean_titles
 from sot_graph.outline_reply import Outline, bounded
-from sot_graph.prompts import GO_ON, bounds, lead_turns, messages_of, outline_turns, point_turns, tell_of
-from sot_graph.state import Scope
+from sot_graph.prompts import GO_ON, bounds, closing_turns, lead_turns, messages_of, outline_turns, point_turns, tell_of
+from sot_graph.state import Point, Scope
 from tests.benchmarks.questions import COMMON_WORDS, COVERS, OTHER_LANGUAGES, QUESTIONS
 
 Measures = dict[str, float]
@@ -333,6 +333,58 @@ async def write_openings(model: ChatOpenAI) -> dict[str, float]:
     }
 
 
+ANSWERS: dict[int | None, dict[str, list[str]]] = {}
+"""The points of all questions, by seed: all endings are those of the same answers."""
+
+
+async def write_endings(model: ChatOpenAI, turns: Callable[[list[Point]], list[str]]) -> Measures:
+    """Write the endings of all answers; a good one says nothing of the task, and not what its nearest point says."""
+
+    async def point(question: str, titles: list[str], number: int) -> str:
+        return (await model.ainvoke(ours(question, titles, number))).text.strip()
+
+    async def end(question: str, titles: list[str]) -> tuple[str, float]:
+        texts = ANSWERS[model.seed][question]
+        points = [
+            Point(index=number, title=title, text=text, status="written", error=None)
+            for number, (title, text) in enumerate(zip(titles, texts, strict=True), start=1)
+        ]
+        ending = (await model.ainvoke(messages_of(None, [HumanMessage(question)], turns(points)))).text.strip()
+        own, *others = (Text(question, titles, 0, text, is_cut=False, tokens=0, shared=0) for text in (ending, *texts))
+        return ending, overlap(own, others)
+
+    if model.seed not in ANSWERS:
+        asked = ((question, titles, number) for question, titles in QUESTIONS.items() for number in range(len(titles)))
+        written = iter(await asyncio.gather(*(point(*each) for each in asked)))
+        ANSWERS[model.seed] = {question: [next(written) for _title in titles] for question, titles in QUESTIONS.items()}
+    endings = await asyncio.gather(*(end(*each) for each in QUESTIONS.items()))
+    return {
+        "talk": statistics.mean(bool(TALK.search(text)) for text, _overlap in endings),
+        "lists": statistics.mean(bool(LIST.search(text)) for text, _overlap in endings),
+        "sentences": statistics.mean(len(re.findall(r"[.!?](?:\s|$)", text)) for text, _overlap in endings),
+        "overlap": statistics.mean(common for _text, common in endings),
+    }
+
+
+def ended_by(words: str) -> Callable[[list[Point]], list[str]]:
+    """As the graph asks, in other words."""
+    return lambda points: [*closing_turns(points)[:-1], words]
+
+
+def without_outline(points: list[Point]) -> list[str]:
+    """As the graph asks, without the outline above the texts."""
+    return ["\n\n".join(point["text"] for point in points), *closing_turns(points)[1:]]
+
+
+ENDINGS: dict[str, Callable[[list[Point]], list[str]]] = {
+    "ours": closing_turns,
+    "ours, texts alone": without_outline,
+    "In one or two sentences, end the answer.": ended_by("In one or two sentences, end the answer."),
+    "... that sum it up.": ended_by("End the answer with one or two sentences that sum it up."),
+    "... that bring it together.": ended_by("Close the answer with one or two sentences that bring it together."),
+}
+
+
 async def go_on(model: ChatOpenAI) -> dict[str, float]:
     """Write the rest of texts that broke off in the middle."""
 
@@ -374,6 +426,7 @@ STAGES: dict[str, dict[str, Callable[[ChatOpenAI], Awaitable[Measures]]]] = {
         "ours, may decline": lambda model: write_outlines(model, may_decline=True),
     },
     "opening": {"ours": write_openings},
+    "closing": {name: partial(write_endings, turns=turns) for name, turns in ENDINGS.items()},
     "rest of a text": {"ours": go_on},
     "language": {
         "ours": lambda model: speak(model, None),

@@ -16,7 +16,8 @@ from langgraph.types import RetryPolicy
 
 from sot_graph import DemoChatModel, SotInput, create_sot_graph
 from sot_graph.nodes import lead
-from sot_graph.nodes.lead import GRACE, LONGEST
+from sot_graph.nodes.lead import GRACE
+from sot_graph.nodes.sentences import LONGEST
 from sot_graph.prompts import LEAD
 from tests.fake_openai import TITLES, FakeOpenAI, Reply, Request, Script, outline_json, usual
 from tests.integration.conftest import THREAD, Run

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from sot_graph import create_sot_graph
-from sot_graph.prompts import LEAD, PLAIN_FORM
+from sot_graph.prompts import CLOSE, LEAD, PLAIN_FORM
 from tests.clients import CLIENTS
 from tests.script_server import HttpRequest, Part, ScriptServer
 
@@ -60,6 +60,13 @@ def test_with_an_opening_its_call_is_marked_and_the_outline_has_its_schema(serve
     (opening,) = [body for body in bodies if LEAD in str(body)]
     assert marked(opening) == [-3]
     assert all(marked(body) for body in bodies if PLAIN_FORM not in str(body) and "tools" not in body)
+
+
+def test_an_ending_is_marked_as_the_points_are(server: ScriptServer) -> None:
+    *others, ending = ask(server, LONG, closing=True)
+    assert CLOSE in str(ending["messages"][-1])
+    assert [marked(body) for body in (*others, ending)] == [[-3]] * 5
+    assert len({str(body["messages"][:-2]) for body in (*others, ending)}) == 1
 
 
 def test_the_points_are_not_marked_if_no_call_was_there_before_them(server: ScriptServer) -> None:

@@ -223,13 +223,19 @@ def test_a_lead_is_printed_first() -> None:
     assert len(led) > len(plain)
 
 
+def test_a_closing_is_printed_last() -> None:
+    plain, closed = run("ask", QUESTION).stdout, run("ask", QUESTION, "--closing").stdout
+    assert closed.startswith(plain.rstrip())
+    assert len(closed) > len(plain)
+
+
 def test_draw_prints_mermaid() -> None:
     done = run("draw")
     assert done.exit_code == 0
     assert "skeleton -.-> expand" in done.stdout
 
 
-@pytest.mark.parametrize("options", [[], ["--lead"], ["--review"]], ids=str)
+@pytest.mark.parametrize("options", [[], ["--lead"], ["--closing"], ["--review"]], ids=str)
 def test_draw_draws_what_the_options_use(tmp_path: Path, options: list[str]) -> None:
     node = "".join(options).strip("-")
     for path in (tmp_path / "graph.svg", tmp_path / "graph.MMD"):
@@ -299,13 +305,13 @@ def test_commands_and_options_are_completed() -> None:
 
 def test_common_options_are_short(tmp_path: Path) -> None:
     path = tmp_path / "run.svg"
-    output = json.loads(run("ask", QUESTION, "-m", "demo", "-n", "2", "-j", "-l", "-w", "-t", str(path)).stdout)
-    assert (len(output["points"]), output["sot"]["calls"]) == (2, 4)
+    output = json.loads(run("ask", QUESTION, "-m", "demo", "-n", "2", "-j", "-l", "-c", "-w", "-t", str(path)).stdout)
+    assert (len(output["points"]), output["sot"]["calls"]) == (2, 5)
     assert path.exists()
     (tmp_path / "q.jsonl").write_text('{"question": "Why?"}', encoding="utf-8")
-    done = run("compare", "-f", str(tmp_path / "q.jsonl"), "-m", "demo", "-n", "2", "-l", "-o", str(tmp_path / "out"))
+    done = run("compare", "-f", str(tmp_path / "q.jsonl"), "-m", "demo", "-n", "2", "-lc", "-o", str(tmp_path / "out"))
     assert done.exit_code == 0, done.stderr
-    assert "max_points 2, at_once False, lead True" in done.stdout
+    assert "max_points 2, at_once False, lead True, closing True" in done.stdout
     assert "--base-url needs --model" in run("ask", QUESTION, "-u", "http://host").stderr
 
 

@@ -104,6 +104,20 @@ def test_the_drawing_has_the_opening_only_with_lead() -> None:
     }
 
 
+def test_the_drawing_has_the_ending_only_with_closing() -> None:
+    mermaid = create_sot_graph(QUICK, closing=True).get_graph().draw_mermaid()
+    edges = {line.strip(" \t;") for line in mermaid.splitlines() if "->" in line}
+    assert edges == {
+        "__start__ --> skeleton",
+        "skeleton -.-> expand",
+        "skeleton -.-> direct",
+        "expand --> closing",
+        "closing --> merge",
+        "merge --> __end__",
+        "direct --> __end__",
+    }
+
+
 def test_the_drawing_has_the_review_only_with_review() -> None:
     mermaid = create_sot_graph(QUICK, review=True).get_graph().draw_mermaid()
     edges = {line.strip(" \t;") for line in mermaid.splitlines() if "->" in line}
@@ -169,6 +183,7 @@ def test_the_schemas_are_readable() -> None:
         ({"merge": "join"}, TypeError, "merge must be a function or a Runnable, not 'join'"),
         ({"headings": True, "merge": len}, ValueError, "headings is for the default merge"),
         ({"review": True, "lead": True}, ValueError, "use review or lead, not both"),
+        ({"closing": 1}, TypeError, "closing must be True or False, not 1"),
         ({"review": "yes"}, TypeError, "review must be True or False, not 'yes'"),
         ({"system_prompt": 3}, TypeError, "system_prompt must be text or a SystemMessage, not 3"),
         ({"retry_policy": 3}, TypeError, "retry_policy must be a langgraph RetryPolicy"),

@@ -5,7 +5,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sot_graph.nodes.lead import LONGEST, Sentences
+from sot_graph.nodes.sentences import LONGEST, Sentences
 from sot_graph.run import OPENING, RUN, Run, TextWriter
 from sot_graph.thoughts import Habits
 

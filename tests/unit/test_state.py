@@ -157,6 +157,12 @@ def test_a_pause_between_two_runs_does_not_count() -> None:
     assert (shown["points"][1]["attempts"], shown["seconds"]) == (3, 4.5 + 1.0)
 
 
+def test_the_ending_is_a_step_of_its_own_on_the_critical_path() -> None:
+    shown = summarize([*ATTEMPTS, attempt("closing", 104.5, 0.5)], POINTS)
+    assert shown["critical_path_seconds"] == 1.0 + 3.5 + 0.5
+    assert shown["timeline"][-1]["is_critical"]
+
+
 def test_without_calls_all_figures_are_zero() -> None:
     shown = summarize([])
     assert (shown["calls"], shown["seconds"], shown["parallel_gain"], shown["timeline"]) == (0, 0.0, None, [])

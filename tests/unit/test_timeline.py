@@ -105,9 +105,16 @@ def texts(row: ET.Element) -> list[str]:
 def test_rows_are_in_the_order_of_the_answer() -> None:
     points = [call("expand", attempt(1), index=index) for index in (2, 1)]
     sot = sot_of(
-        [call("merge", attempt(2)), *points, call("lead", attempt(0)), call("skeleton", attempt(0))], ["A", "B"]
+        [
+            call("merge", attempt(2)),
+            call("closing", attempt(2)),
+            *points,
+            call("lead", attempt(0)),
+            call("skeleton", attempt(0)),
+        ],
+        ["A", "B"],
     )
-    assert [row.title for row in read_timeline(sot).rows] == ["skeleton", "lead", "A", "B", "merge"]
+    assert [row.title for row in read_timeline(sot).rows] == ["skeleton", "lead", "A", "B", "closing", "merge"]
 
 
 def test_a_long_pause_is_cut_out() -> None:
