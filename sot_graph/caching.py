@@ -58,11 +58,9 @@ def with_key(
     def key_func(payload: Mapping[str, Any]) -> str:
         # A failed point that is written again must not be read from the cache, nor what is written without it.
         has_failed = "points" in fields and any(point["status"] == "failed" for point in payload.get("points") or ())
-        return (
-            str(uuid4())
-            if payload.get("again") or has_failed
-            else digest(common, *(payload.get(field) for field in fields))
-        )
+        if payload.get("again") or has_failed:
+            return str(uuid4())
+        return digest(common, *(payload.get(field) for field in fields))
 
     return replace(policy, key_func=key_func)
 
