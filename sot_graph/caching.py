@@ -42,8 +42,10 @@ def with_key(
     match; and nothing of the model, so two graphs that share a cache would mix. This one depends on the model, on these
     fields of the input, and on the options. What has no name that is the same in another process is not cached.
     """
-    if policy is None or policy.key_func is not CachePolicy().key_func:
+    if policy is None:
         return policy
+    if (own := policy.key_func) is not CachePolicy().key_func:
+        return replace(policy, key_func=lambda payload: str(uuid4()) if _is_new(payload) else own(payload))
     names = [stable_name(each) for each in (model, *options)]
     if None in names:
         unnamed = (model, *options)[names.index(None)]
@@ -58,10 +60,16 @@ def with_key(
     def key_func(payload: Mapping[str, Any]) -> str:
         # A failed point that is written again must not be read from the cache, nor what is written without it.
         has_failed = "points" in fields and any(point["status"] == "failed" for point in payload.get("points") or ())
-        is_new = payload.get("is_new") or has_failed
-        return str(uuid4()) if is_new else digest(common, *(payload.get(field) for field in fields))
+        if has_failed or _is_new(payload):
+            return str(uuid4())
+        return digest(common, *(payload.get(field) for field in fields))
 
     return replace(policy, key_func=key_func)
+
+
+def _is_new(payload: Any) -> bool:
+    """Whether a point must not be read from the cache; see `dispatch_points`."""
+    return isinstance(payload, Mapping) and bool(payload.get("is_new"))
 
 
 def stable_name(value: object) -> str | None:

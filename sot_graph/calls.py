@@ -61,6 +61,7 @@ class Call:
     _is_hedged: bool = field(default=False, init=False)
     _is_left: bool = field(default=False, init=False)
     _held: Held = field(default_factory=list, init=False)
+    _extra: Held = field(default_factory=list, init=False)  # for the request that is sent once more
 
     def run(self) -> Any:
         """Call the model and wait for the reply.
@@ -94,7 +95,13 @@ class Call:
         self._is_left = True
         attempts, unfinished = [*self.attempts], [*self._open]
         release(self._held)
-        return [*attempts, *(each.record(each.reader.partial()) for each in unfinished)]
+        release(self._extra)
+        if not unfinished:
+            return attempts
+        race = unfinished[0].race
+        leader: _Attempt = (race and cast("Any", race.leader)) or unfinished[-1]
+        record = leader.record(leader.reader.partial())
+        return [*attempts, *(record if each is leader else each.lost(record) for each in unfinished)]
 
     def _read(self, attempt: "_Attempt") -> None:
         """Read the reply of an attempt."""
@@ -141,16 +148,15 @@ class Call:
             if not run.may_hedge(hedging.most(self.siblings)):
                 release(held)
                 return None
-            self._held.extend(held)
-            self._is_hedged = True
+            self._extra, self._is_hedged = held, True
             self._open.append(_Attempt(self, hedges=attempt))
             return self._open[-1]
 
-        return Race(attempt, self.hedge, pace, again)
+        return Race(attempt, self.hedge, pace, again, lambda: release(self._extra))
 
     def _choose(self, lane: Lane) -> None:
         """Continue with one of the two requests of a race."""
-        self._open.sort(key=lambda each: each is lane.request)
+        self._open = sorted(self._open, key=lambda each: each is lane.request)
         if lane.error:
             raise lane.error
 
@@ -190,6 +196,8 @@ class Call:
                     raise
                 logger.info("Retry of %s %s in %.1f s: %s", self.stage, self.what, self._next_pause, described)
                 return
+        finally:
+            release(self._extra)
         self._record(getattr(self._reply, "message", self._reply))
         if attempt.reader.is_spent(self._reply) and limits.leave_out(attempt.limits):
             self._next_pause = 0.0
@@ -248,6 +256,8 @@ class _Attempt:
         self._chunks += 1
         if self.race and (text or not self.is_streamed or self._is_begun_by(chunk)):
             self.race.claim(self)
+        elif self.race and not self.race.leads(self):  # nothing of it reaches the writer that both have
+            return self.reader.is_full
         self.write(text)
         if self._call.writer and self._call.writer.is_full:
             self.reader.is_full = True

@@ -120,8 +120,15 @@ class Lane:
 class Race:
     """One request, and the same once more if it is due: the first that is answered is read."""
 
-    def __init__(self, first: Request, hedge: Hedge, pace: Pace, again: Callable[[], Request | None]) -> None:
-        self._hedge, self._pace, self._again = hedge, pace, again
+    def __init__(
+        self,
+        first: Request,
+        hedge: Hedge,
+        pace: Pace,
+        again: Callable[[], Request | None],  # makes the second request, if there may be one
+        on_cancelled: Callable[[], object],  # the loser has ended before the winner
+    ) -> None:
+        self._hedge, self._pace, self._again, self._on_cancelled = hedge, pace, again, on_cancelled
         self._began: Future[Request] = Future()
         self._lock = threading.Lock()
         self.lanes: list[Lane] = []
@@ -141,6 +148,21 @@ class Race:
                 self._began.set_result(request)
         if self._began.result() is not request:
             raise LostError
+
+    @property
+    def leader(self) -> Request | None:
+        """The request that is read; None while neither has begun to be answered."""
+        return self._began.result() if self._began.done() else None
+
+    def leads(self, request: Request) -> bool:
+        """Whether a request is the one that is read.
+
+        Raises:
+            LostError: The other one is.
+        """
+        if self.leader not in {None, request}:
+            raise LostError
+        return self.leader is request
 
     def lane_of(self, request: Request) -> Lane:
         """The lane of a request."""
@@ -184,7 +206,11 @@ class Race:
         def start(lane: Lane) -> None:
             tasks[lane] = asyncio.create_task(target(lane))
 
-        steps = self._steps(start, lambda lane: tasks[lane].cancel())
+        def cancel(lane: Lane) -> None:
+            tasks[lane].add_done_callback(lambda _task: self._on_cancelled())
+            tasks[lane].cancel()
+
+        steps = self._steps(start, cancel)
         try:
             while True:
                 futures, timeout = next(steps)
@@ -193,7 +219,8 @@ class Race:
             lane: Lane = end.value
             return lane
         finally:
-            if open_tasks := [task for task in tasks.values() if task.cancel()]:
+            is_open = (task for task in tasks.values() if not task.done())
+            if open_tasks := [task for task in is_open if task.cancelling() or task.cancel()]:
                 await asyncio.wait(open_tasks, timeout=GRACE)
 
     def _steps(self, start: Callable[[Lane], None], cancel: Callable[[Lane], object]) -> Waiting:

@@ -30,6 +30,10 @@ MARKS = {
 MOST_MARKS = 4
 """Marks that a provider takes in one request."""
 _OPENAI = re.compile(r"^https://([\w-]+\.)?api\.openai\.com(/|:|$)")
+_BEDROCK = re.compile(
+    r"anthropic\.claude-(?!v2|instant|3-(?:opus|sonnet|haiku)|3-5-sonnet-20240620)|amazon\.nova-(?:micro|lite|pro|premier)"
+)
+"""Models of Bedrock that cache; the others refuse a mark."""
 _VERSION = re.compile(r"\bgpt-(\d)(?:\.(\d+))?(?!\d)")
 _TAKES_MARKS = (5, 6)
 """The first version of OpenAI's that takes marks; one before it refuses them."""
@@ -50,7 +54,7 @@ def _cache_of(model: BaseChatModel) -> str | None:
     if "langchain_anthropic.ChatAnthropic" in classes:
         return "cache_control"
     if "langchain_aws.ChatBedrockConverse" in classes:
-        return "cachePoint" if re.search(r"anthropic|amazon\.nova", names) else None
+        return "cachePoint" if _BEDROCK.search(names) else None
     # A server of the caller's own may refuse a field that it does not know.
     if "langchain_openai.ChatOpenAI" not in classes or not _OPENAI.match(_engine.client_url(model)):
         return None

@@ -70,7 +70,8 @@ def outline_turns(
     ask = POINTS.format(points=f"{number} points" if count else "the points") + (PLAIN_FORM if count else "")
     ask += f".{SCOPES}" if is_scoped else ""
     if revision:
-        return [PLAN, f"{ask}.", _titles(revision["titles"], revision["scopes"]), f"{revision['remark']}{GAP}{AGAIN}"]
+        before = _titles(revision["titles"], revision.get("scopes", []))
+        return [PLAN, f"{ask}.", before, f"{revision['remark']}{GAP}{AGAIN}"]
     return [PLAN_AFTER_OPENING if has_opening else PLAN, f"{ask}. {MAY_DECLINE}" if may_decline else f"{ask}."]
 
 

@@ -5,7 +5,7 @@ Points that need the text of others: Jin et al., "Plato: Plan to Efficiently Dec
 """
 
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sot_graph.outline import clean_title, clean_titles
@@ -103,6 +103,11 @@ def with_scopes(edited: Sequence[Any], titles: Sequence[str], scopes: Sequence[S
     return [item(edit) for edit in edited]
 
 
+def fitting(scopes: Sequence[Scope] | None, titles: Sequence[str]) -> list[Scope]:
+    """The scopes of an outline; none if somebody has put another outline in its place."""
+    return [*scopes] if scopes and len(scopes) == len(titles) else []
+
+
 def needs_of(scopes: Sequence[Scope], index: int) -> list[int]:
     """The indexes of the points that a point needs."""
     return scopes[index - 1].get("needs", []) if scopes else []
@@ -121,26 +126,39 @@ def _clean(item: Mapping[str, Any], places: Sequence[int | None]) -> Scope:
 
 def _keep_possible_needs(titles: Sequence[str], scopes: Sequence[Scope]) -> None:
     """Drop needs that cannot be met: of a point that there is not, of itself, in a circle, or in too many waves."""
-    kept: list[list[int]] = [[] for _ in titles]
+    chains = _Chains(len(titles))
     for index, scope in enumerate(scopes, 1):
-        for need in scope.pop("needs", []):
-            kept[index - 1].append(need)
-            is_known = 0 < need <= len(titles) and need != index
-            if not is_known or _waves(kept) > WAVES:
-                kept[index - 1].pop()
+        for need in scope.get("needs", []):
+            if not chains.add(index, need):
+                is_known = 0 < need <= len(titles) and need != index
                 why = "it leads to more than three waves, or in a circle" if is_known else "there is no such point"
                 logger.warning("Point %d (%s) is written without point %d: %s.", index, titles[index - 1], need, why)
-        if kept[index - 1]:
-            scope["needs"] = kept[index - 1]
+    for index, scope in enumerate(scopes, 1):
+        if scope.pop("needs", None) and chains.needs[index]:
+            scope["needs"] = chains.needs[index]
 
 
-def _waves(needs: Sequence[Iterable[int]]) -> int:
-    """The number of waves, counted as far as one more than there may be: a circle has no end."""
-    found, left = 0, {index for index, own in enumerate(needs, 1) if any(True for _ in own)}
-    reached = set(range(1, len(needs) + 1)) - left
-    while left and found <= WAVES:
-        ready = {index for index in left if reached.issuperset(needs[index - 1])}
-        if not ready:
-            return WAVES + 1
-        left, reached, found = left - ready, reached | ready, found + 1
-    return found + 1
+class _Chains:
+    """Which points need which, and the longest chain of points that ends, and that begins, at each."""
+
+    def __init__(self, count: int) -> None:
+        self.needs: dict[int, list[int]] = {index: [] for index in range(1, count + 1)}
+        self._needed_by: dict[int, list[int]] = {index: [] for index in self.needs}
+        self._ends, self._begins = dict.fromkeys(self.needs, 1), dict.fromkeys(self.needs, 1)
+
+    def add(self, index: int, need: int) -> bool:
+        """Add a need, unless a chain becomes too long; one in a circle would."""
+        if need not in self.needs or need == index or self._ends[need] + self._begins[index] > WAVES:
+            return False
+        self.needs[index].append(need)
+        self._needed_by[need].append(index)
+        _lengthen(index, self._ends[need] + 1, self._ends, self._needed_by)
+        _lengthen(need, self._begins[index] + 1, self._begins, self.needs)
+        return True
+
+
+def _lengthen(index: int, length: int, lengths: dict[int, int], following: Mapping[int, Sequence[int]]) -> None:
+    if length > lengths[index]:
+        lengths[index] = length
+        for each in following[index]:
+            _lengthen(each, length + 1, lengths, following)

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextvars import ContextVar
-from functools import reduce
+from functools import cache, reduce
 from typing import Any, NotRequired, cast
 from uuid import UUID
 
@@ -200,6 +200,7 @@ def _slowest_chain(
 ) -> list[tuple[str, int | None]]:
     """The slowest calls of a step that had to wait for each other: of points, those that the last one needs."""
 
+    @cache
     def chain(name: tuple[str, int | None]) -> list[tuple[str, int | None]]:
         needs = [(name[0], index) for index in calls[name][0].get("needs", [])]
         return [*max((chain(each) for each in needs if each in calls), key=length, default=[]), name]

@@ -76,6 +76,8 @@ class Node(Runnable[Any, Any]):
                     advance = partial(steps.throw, error)
         except StopIteration as end:
             return end.value
+        finally:
+            steps.close()  # at once, also if a call ends with SystemExit: others may wait for what the steps write
 
     async def ainvoke(self, input: Any, config: RunnableConfig | None = None, **_kwargs: Any) -> Any:  # noqa: A002 - Runnable's name
         """Do the work in a task."""
@@ -95,6 +97,7 @@ class Node(Runnable[Any, Any]):
             return end.value
         finally:
             tasks.discard(task)
+            steps.close()
 
     def resolved(self, config: RunnableConfig) -> Any:
         """The node's model with a run's `configurable` values."""

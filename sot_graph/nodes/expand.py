@@ -23,8 +23,8 @@ from sot_graph.prompts import TELL, point_turns, tell_of
 from sot_graph.redaction import describe
 from sot_graph.replies import end_of
 from sot_graph.run import OPENING, TextWriter, run_of
-from sot_graph.scopes import needs_of, title_of
-from sot_graph.state import Point, PointTask, SotState, merge_points
+from sot_graph.scopes import fitting, needs_of, title_of
+from sot_graph.state import Point, PointTask, Scope, SotState, merge_points
 from sot_graph.streaming import PointEvent, emit
 from sot_graph.text import echo_length
 from sot_graph.thoughts import Habits
@@ -41,7 +41,7 @@ def dispatch_points(state: SotState) -> list[Send] | str:
     If there are points already, the failed ones are sent again.
     """
     outline, points = [*map(title_of, state.get("outline") or [])], state.get("points") or []
-    scopes = state.get("scopes") or []
+    scopes = fitting(state.get("scopes"), outline)
     failed = [point["index"] for point in points if point["status"] == "failed"]
     context = digest(list(state["messages"]), outline, scopes)
     # A failed point must not be read from the cache. If points need others, none is cached: LangGraph does not run the
@@ -79,9 +79,9 @@ class Expand(Node):
     def steps(self, task: PointTask, config: RunnableConfig) -> Steps:
         """Write the point; a failure is a failed point, so that its siblings continue and `merge` decides."""
         run, index, title = run_of(config), task["index"], task["title"]
-        needs = needs_of(read_state(config, "scopes") or [], index)
+        needs = needs_of(scopes_in(config), index)
         with run.texts.writing(index) as written:
-            self._restore_answer((yield from _written_before(needs, config)), config)
+            self._restore_answer((yield from self._written_before(needs, config)), config)
             texts: list[str | None] = (yield Needed(run.texts, needs)) if needs else []
             echo = partial(echo_length, index, title)
             above = heading(title) if self.headings else ""
@@ -113,7 +113,7 @@ class Expand(Node):
         expander = self.expander
         tell = TELL if expander else tell_of(self.system_prompt, conversation)
 
-        outline, scopes = outline_in(config), read_state(config, "scopes") or []
+        outline, scopes = outline_in(config), scopes_in(config)
         texts = [(index, text) for index, text in needed if text]
 
         def turns(shown: str) -> list[str]:
@@ -127,6 +127,22 @@ class Expand(Node):
             options = self.cached(self.resolved(config), conversation, turns, is_marked=is_warm)
         options |= {"writer": writer, "index": task["index"], "title": task["title"], "siblings": len(outline)}
         return self.call("expand", f"{task['index']}: {task['title']}", config, **options)
+
+    def _written_before(
+        self, needs: Sequence[int], config: RunnableConfig
+    ) -> Generator[PendingWrites, list[Any], list[Point]]:
+        """The points that a run before this one has written, or has failed to write; their texts are known at once."""
+        run = run_of(config)
+        is_restored = run.is_restored or not (self.is_answer and run.is_streamed(config))
+        if run.is_fresh or (is_restored and not needs):
+            return []
+        ended = [point for points in (yield PendingWrites("points", config)) for point in points]
+        # A failed point in the state is being written again.
+        written = [point for point in read_state(config, "points") or [] if point["status"] != "failed"]
+        known = merge_points(written, ended)
+        for point in known:
+            run.texts.note(point["index"], point["text"] if point["status"] != "failed" else None)
+        return known
 
     def _restore_answer(self, known: Sequence[Point], config: RunnableConfig) -> None:
         """Stream what is written already: the opening, and in a resumed run the points of the run before."""
@@ -148,15 +164,6 @@ def outline_in(config: RunnableConfig) -> list[str]:
     return read_state(config, "outline") or [point["title"] for point in read_state(config, "points")]
 
 
-def _written_before(needs: Sequence[int], config: RunnableConfig) -> Generator[PendingWrites, list[Any], list[Point]]:
-    """The points that a run before this one has written, or has failed to write; their texts are known at once."""
-    run = run_of(config)
-    if run.is_fresh or (run.is_restored and not needs):
-        return []
-    ended = [point for points in (yield PendingWrites("points", config)) for point in points]
-    # A failed point in the state is being written again.
-    written = [point for point in read_state(config, "points") or [] if point["status"] != "failed"]
-    known = merge_points(written, ended)
-    for point in known:
-        run.texts.note(point["index"], point["text"] if point["status"] != "failed" else None)
-    return known
+def scopes_in(config: RunnableConfig) -> list[Scope]:
+    """What the outline says of each point."""
+    return fitting(read_state(config, "scopes"), outline_in(config))

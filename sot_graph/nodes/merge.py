@@ -9,6 +9,7 @@ from langgraph.types import Command, RetryPolicy
 
 from sot_graph.errors import ExpansionError
 from sot_graph.messages import GAP, question_of
+from sot_graph.needs import Texts
 from sot_graph.nodes.base import Node, Steps, answer_update, before_answer
 from sot_graph.nodes.expand import dispatch_points, heading
 from sot_graph.replies import ValueReply
@@ -52,6 +53,7 @@ class Merge(Node):
         failed = [point for point in points if point["status"] == "failed"]
         if any(point["index"] not in run.errors for point in failed):
             again: Any = {**state, "outline": [point["title"] for point in points], "messages": conversation}
+            run.texts = Texts()  # those of the failed points are not None any more
             return Command(update={"answer": "", "ending": None}, goto=dispatch_points(again))
         if state.get("answer"):
             return {}

@@ -9,8 +9,9 @@ from pydantic import BeforeValidator, RootModel, create_model
 
 from sot_graph.nodes.base import Node, Steps, read_turn
 from sot_graph.nodes.expand import dispatch_points
-from sot_graph.scopes import check_items, clean_items, items_of, title_of, with_scopes
-from sot_graph.state import OutlineItem, Revision, SotState
+from sot_graph.outline import clean_title
+from sot_graph.scopes import check_items, clean_items, fitting, items_of, title_of, with_scopes
+from sot_graph.state import OutlineItem, Revision, Scope, SotState
 from sot_graph.streaming import OutlineEvent, emit
 from sot_graph.text import storable
 
@@ -27,8 +28,8 @@ class Review(Node):
 
     def steps(self, state: SotState, config: RunnableConfig) -> Steps:  # noqa: ARG002 - as every node's
         """Interrupt, or apply the verdict; an invalid one raises a `ValidationError`, and the interrupt stays."""
-        outline, scopes = state["outline"] or [], state.get("scopes") or []
-        titles = [*map(title_of, outline)]
+        titles = [*map(title_of, state["outline"] or [])]
+        scopes = fitting(state.get("scopes"), titles)
         question = read_turn({"messages": state["messages"]}).question
         # LangGraph checks the verdict by the schema, and does not store one that is invalid.
         shown = {"question": question, "titles": titles}
@@ -49,7 +50,10 @@ class Review(Node):
             check_items(verdict)
             titles, scopes = clean_items(verdict)
             if 1 <= len(titles) <= self.max_points:
-                return items_of(titles, scopes) if scopes else titles
+                given = {clean_title(title_of(item)).casefold() for item in verdict if not isinstance(item, str)}
+                said = zip(titles, scopes or [Scope()] * len(titles), strict=True)
+                # An object without anything takes away what was said of the point before.
+                return [{"title": title, **scope} if title.casefold() in given else title for title, scope in said]
         msg = (
             "The review of an outline is resumed with True (write it as it is), with a list of 1 to "
             f"{self.max_points} titles or items (write these) or with a remark as text (for a new outline), "

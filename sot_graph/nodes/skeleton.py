@@ -95,7 +95,7 @@ class Skeleton(Node):
         outline = outline if is_callers or len(outline) >= self.min_points else []
         if revision and not outline:
             logger.warning("The model returned no outline that follows the remark; the outline before it stays.")
-            outline, scopes = revision["titles"], revision["scopes"]
+            outline, scopes = revision["titles"], revision.get("scopes", [])
         scopes = scopes if outline else []
         emit(OutlineEvent(type="outline", titles=outline))
         if outline:

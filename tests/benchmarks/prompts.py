@@ -381,6 +381,8 @@ ENDINGS: dict[str, Callable[[list[Point]], list[str]]] = {
     "ours, texts alone": without_outline,
     "In one or two sentences, end the answer.": ended_by("In one or two sentences, end the answer."),
     "... that sum it up.": ended_by("End the answer with one or two sentences that sum it up."),
+    "... that look ahead.": ended_by("End the answer with one or two sentences that look ahead."),
+    "... what does all this add up to?": ended_by("In one or two sentences, what does all this add up to?"),
     "... that bring it together.": ended_by("Close the answer with one or two sentences that bring it together."),
 }
 

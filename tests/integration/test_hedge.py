@@ -1,15 +1,16 @@
 """A request that has not begun to be answered is sent once more, and the first of the two that is answered is read."""
 
 import asyncio
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 from uuid import UUID
 
 import pytest
 from langchain_core.callbacks import BaseCallbackHandler
-from langchain_core.messages import AIMessage
-from langchain_core.runnables import RunnableLambda
+from langchain_core.messages import AIMessage, AIMessageChunk
+from langchain_core.runnables import RunnableGenerator, RunnableLambda
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.types import RetryPolicy
 
@@ -275,6 +276,73 @@ async def test_a_cancelled_run_ends_both(server: FakeOpenAI) -> None:
     with pytest.raises(asyncio.CancelledError):
         await task
     await asyncio.to_thread(wait_until, lambda: server.in_flight == 0)
+
+
+def test_an_opening_that_is_left_while_it_is_hedged_counts_once(server: FakeOpenAI) -> None:
+    asked: list[str] = []
+
+    def script(request: Request) -> Reply:
+        if LEAD in request.prompt:
+            asked.append(request.title)
+            return Reply("Word " * 200, first_token=NEVER if len(asked) == 1 else 0, per_token=0.05)
+        if request.stage == "skeleton":  # it has begun, so it is not hedged
+            return Reply(usual(request).text, per_token=0.12)
+        return usual(request)
+
+    server.script = script
+    graph = create_sot_graph(server.model(), hedge=HEDGE, lead=True)
+    figures = sot(graph.invoke(QUESTION))
+    first, second = [entry for entry in figures["timeline"] if entry["stage"] == "lead"]
+    assert (first.get("is_lost"), second.get("is_hedge")) == (True, True)
+    assert figures["critical_path_seconds"] <= figures["seconds"] + 0.05
+    assert first["sequential_seconds"] == 0
+
+
+def test_nothing_of_the_one_that_lost_reaches_a_reader(server: FakeOpenAI) -> None:
+    """Its first request streams states, as an agent that looks things up, and has no text in time."""
+    calls, steps = list[int](), list[int]()
+
+    def write(_inputs: Any) -> Iterator[Any]:
+        calls.append(1)
+        if len(calls) > 1:
+            for number in range(150):
+                time.sleep(0.004)
+                yield AIMessageChunk(content=f"w{number} ")
+            return
+        for number in range(400):
+            time.sleep(0.004)
+            steps.append(number)
+            yield {"messages": []}
+
+    writer = RunnableGenerator(write).with_config(metadata={"sot_hedge": True})
+    graph = create_sot_graph(server.model(), expander=writer, hedge=0.2)
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+    try:
+        text = "".join(stream_answer(graph, {**QUESTION, "outline": ["One"]}))
+    finally:
+        sys.setswitchinterval(before)
+    assert text.split() == [f"w{number}" for number in range(150)]
+    made = len(steps)
+    time.sleep(0.2)
+    assert len(steps) <= made + 1, "the one that lost goes on"
+    assert made < 399
+
+
+async def test_the_slot_of_one_that_was_cancelled_is_free_at_once(server: FakeOpenAI) -> None:
+    titles = ["Stuck point", "Short point", "Third point", "Last point"]
+
+    def script(request: Request) -> Reply:
+        if request.title == "Stuck point":
+            return Reply("Word " * 30, first_token=NEVER if request.attempt == 1 else 0, per_token=0.1)
+        return Reply("Text.", first_token=0.4)
+
+    server.script = script
+    graph = create_sot_graph(server.model(), hedge=0.6)
+    await graph.ainvoke({**QUESTION, "outline": titles}, {"max_concurrency": 2})
+    (last,) = [request for request in server.requests if request.title == "Last point"]
+    second = [request for request in server.requests if request.title == "Stuck point"][1]
+    assert last.ended < second.ended
 
 
 @pytest.mark.parametrize("form", ["invoke", "ainvoke"])

@@ -10,10 +10,12 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from langgraph.cache.memory import InMemoryCache
 from langgraph.checkpoint.memory import InMemorySaver
-from langgraph.types import Command, RetryPolicy, interrupt
+from langgraph.errors import GraphInterrupt
+from langgraph.types import CachePolicy, Command, RetryPolicy, interrupt
 
-from sot_graph import SotInput, astream_answer, create_sot_graph
+from sot_graph import DemoChatModel, SotInput, astream_answer, create_sot_graph
 from sot_graph.outline_reply import ScopedOutline
 from tests.fake_openai import FakeOpenAI, Reply, Request, outline_json, usual
 from tests.integration.conftest import THREAD
@@ -174,6 +176,69 @@ async def test_an_interrupt_of_a_needed_point_stops_those_that_wait_for_it(serve
     assert asked.count("Scent") == 1
 
 
+@pytest.mark.parametrize("form", FORMS)
+async def test_a_failed_point_is_written_again_in_the_run_that_resumes(server: FakeOpenAI, form: str) -> None:
+    """It failed before an interrupt; so its text is known as none, until it is written."""
+    is_down, asked = True, list[str]()
+
+    def write(messages: Any) -> str:
+        title = messages[-1].text.removeprefix("Tell me more about ").rstrip(".")
+        asked.append(title)
+        if title == "The sun" and is_down:
+            msg = "no light"
+            raise ValueError(msg)
+        return str(interrupt("May I?")) if title == "Scent" else f"Text on {title}."
+
+    options: Any = {"on_error": "keep", "checkpointer": InMemorySaver()}
+    graph = create_sot_graph(server.model(), expander=write, **options)
+    outline: list[Any] = ["The sun", "Landmarks", "Scent"]
+    await answered(graph, form, {**QUESTION, "outline": outline}, THREAD)
+    is_down = False
+    result = await answered(graph, form, Command(resume="Yes."), THREAD)
+    assert [point["text"] for point in result["points"]] == ["Text on The sun.", "Text on Landmarks.", "Yes."]
+    assert asked.count("Landmarks") == 1
+
+
+class Leaves(DemoChatModel):
+    """A client that ends its thread instead of raising an error, as `sys.exit()` in a tool does."""
+
+    def _stream(self, *_args: Any, **_kwargs: Any) -> Any:
+        raise SystemExit(3)
+
+    def _generate(self, *_args: Any, **_kwargs: Any) -> Any:
+        raise SystemExit(3)
+
+
+def test_a_call_that_leaves_its_thread_does_not_leave_others_waiting() -> None:
+    graph = create_sot_graph(Leaves())
+    outline: list[Any] = ["The sun", {"title": "Both", "needs": [1]}]
+    with pytest.raises((SystemExit, GraphInterrupt)):
+        graph.invoke({**QUESTION, "outline": outline})
+
+
+@pytest.mark.parametrize("form", FORMS)
+async def test_points_that_others_need_are_not_cached(server: FakeOpenAI, form: str) -> None:
+    """Nobody would say that a cached one is written; with a key of the caller's, too."""
+    policies: list[CachePolicy[Any]] = [CachePolicy(), CachePolicy(key_func=lambda task: str(task.get("title")))]
+    for policy in policies:
+        graph = create_sot_graph(server.model(), cache_policy=policy, cache=InMemoryCache())
+        async with asyncio.timeout(20):
+            for title in ("Both", "Other"):
+                outline: list[Any] = ["The sun", {"title": title, "needs": [1]}]
+                given: Any = {"question": f"On {title}?", "outline": outline}
+                result = await answered(graph, form, given)
+                assert len(result["points"]) == 2
+
+
+def test_another_outline_in_the_place_of_one_with_scopes_has_none(server: FakeOpenAI) -> None:
+    graph = create_sot_graph(server.model(), checkpointer=InMemorySaver(), review=True)
+    graph.invoke({**QUESTION, "outline": ITEMS}, THREAD)
+    graph.update_state(THREAD, {"outline": ["New", "Newer"]}, as_node="skeleton")
+    graph.invoke(None, THREAD)
+    result = graph.invoke(Command(resume=True), THREAD)
+    assert [point["title"] for point in result["points"]] == ["New", "Newer"]
+
+
 async def test_a_cancelled_run_ends_those_that_wait(server: FakeOpenAI) -> None:
     server.script = lambda _: Reply("Late.", first_token=60)
     task = asyncio.create_task(create_sot_graph(server.model()).ainvoke({**QUESTION, "outline": ITEMS}))
@@ -275,6 +340,15 @@ async def test_a_review_shows_and_edits_it(server: FakeOpenAI) -> None:
         "Scent; The sun (the compass); Landmarks (trees); Both together (how sun and landmarks agree)."
     )
     assert of(server, "Both together").began >= of(server, "Landmarks").ended
+
+
+async def test_a_person_can_take_away_what_was_said(server: FakeOpenAI) -> None:
+    graph = create_sot_graph(server.model(), review=True, checkpointer=InMemorySaver())
+    await graph.ainvoke({**QUESTION, "outline": ITEMS}, THREAD)
+    edited = ["The sun", {"title": "Landmarks"}, {"title": "Both together", "needs": []}]
+    result = await graph.ainvoke(Command(resume=edited), THREAD)
+    assert turns(of(server, "Both together"))[1][1] == "The sun (the compass); Landmarks; Both together."
+    assert not any(entry.get("needs") for entry in result["messages"][-1].response_metadata["sot"]["timeline"])
 
 
 async def test_accepted_as_it_is_it_keeps_all(server: FakeOpenAI) -> None:
