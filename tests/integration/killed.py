@@ -54,3 +54,8 @@ async def invoke(given: Any, kind: str, place: str, url: str, *, form: str, nest
 def answer(kind: str, place: str, url: str, form: str, nested: bool) -> None:  # noqa: FBT001 - the arguments of a process
     """Answer the question in a new process."""
     asyncio.run(invoke({"messages": [("user", QUESTION)]}, kind, place, url, form=form, nested=nested))
+
+
+def answer_outline(kind: str, place: str, url: str, form: str, outline: list[Any]) -> None:
+    """Write an outline in a new process."""
+    asyncio.run(invoke({"question": QUESTION, "outline": outline}, kind, place, url, form=form, nested=False))

@@ -15,7 +15,7 @@ from langgraph.types import Command, RetryPolicy
 from sot_graph import create_sot_graph, stream_answer
 from tests.fake_openai import TITLES, FakeOpenAI, Reply, Request, usual
 from tests.integration.conftest import THREAD, Run
-from tests.integration.killed import QUESTION, answer, invoke
+from tests.integration.killed import QUESTION, answer, answer_outline, invoke
 from tests.processes import Forked
 
 FAST = RetryPolicy(initial_interval=0.01, jitter=False)
@@ -74,6 +74,27 @@ async def test_a_killed_process_is_resumed_without_paying_again(
     assert [message.type for message in result["messages"]] == ["human", "ai"]
     if not nested:
         assert result["points"] == undisturbed["points"]
+
+
+@pytest.mark.parametrize("form", ["sync", "async"])
+async def test_a_process_that_is_killed_in_the_second_wave_pays_nothing_twice(
+    server: FakeOpenAI, stored: tuple[str, str], form: str
+) -> None:
+    """The point that is written by another process is shown the texts that it needs."""
+    outline = [TITLES[0], TITLES[1], {"title": TITLES[2], "needs": [1, 2]}]
+    server.script = lambda request: Reply("Late.", first_token=60) if request.title == TITLES[2] else usual(request)
+    with Forked(answer_outline, *stored, server.url, form, outline) as process:
+        await until(lambda: len(server.requests) == 3 and server.in_flight == 1)
+        await asyncio.sleep(0.5)  # until the process has stored what it got
+        process.send(signal.SIGKILL)
+    await until(lambda: server.in_flight == 0)
+    server.script = usual
+    result = await invoke(None, *stored, server.url, form=form, nested=False)
+    (again,) = server.requests[3:]
+    assert again.title == TITLES[2]
+    assert [message["content"] for message in again.messages if message["role"] == "assistant"][1:] == [
+        point["text"] for point in result["points"][:2]
+    ]
 
 
 @pytest.mark.parametrize("question", ["What\x00now?", "What \ud83d now?", "What\x00 \udc00 now?"], ids=ascii)
