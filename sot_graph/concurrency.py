@@ -35,10 +35,16 @@ class ConcurrencyLimit:
             self._free -= is_free
             return is_free
 
-    def leave(self, granted: "Future[None]") -> None:
-        """Wait no more for a slot; give it back if it is there already."""
-        if not granted.cancel():
-            self.release()
+    @contextmanager
+    def waiting(self, index: int) -> "Iterator[Future[None]]":
+        """Wait for a slot inside; one that was granted to a wait that was stopped is given back."""
+        granted = self.acquire(index)
+        try:
+            yield granted
+        except BaseException:
+            if not granted.cancel():
+                self.release()
+            raise
 
     def release(self) -> None:
         """Give a slot to the next call."""
@@ -61,12 +67,8 @@ def slot(limits: Sequence[ConcurrencyLimit], index: int) -> Iterator[Held]:
     held: Held = []
     try:
         for limit in limits:
-            granted = limit.acquire(index)
-            try:
+            with limit.waiting(index) as granted:
                 granted.result()
-            except BaseException:
-                limit.leave(granted)
-                raise
             held.append(limit)
         yield held
     finally:
@@ -79,12 +81,8 @@ async def aslot(limits: Sequence[ConcurrencyLimit], index: int) -> AsyncIterator
     held: Held = []
     try:
         for limit in limits:
-            granted = limit.acquire(index)
-            try:
+            with limit.waiting(index) as granted:
                 await asyncio.wrap_future(granted)
-            except BaseException:
-                limit.leave(granted)
-                raise
             held.append(limit)
         yield held
     finally:
