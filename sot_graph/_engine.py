@@ -193,6 +193,13 @@ def warns_when_schema_is_streamed(model: BaseChatModel) -> bool:
     return hasattr(model, "root_client")
 
 
+# Replaced by: `stream` of the client outside `beta`, which imports all of `beta` when it is first read: half a second,
+# which a hedge would take for a slow server.
+def import_for_streamed_schema(model: BaseChatModel) -> None:
+    """Import what a chat model of OpenAI's needs to stream a call with a schema."""
+    getattr(getattr(model, "root_client", None), "beta", None)
+
+
 # Replaced by: a schema as a class and the same as a dict giving the same request.
 def strictness_of(model: BaseChatModel) -> dict[str, Any]:
     """The option that makes a client of OpenAI's ask for a dict's schema as strictly as for a class."""

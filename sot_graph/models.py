@@ -117,6 +117,7 @@ def structured(model: Model, schema: type[BaseModel], *, is_streamed: bool = Fal
         if _engine.warns_when_schema_is_streamed(chat_model):
             if is_streamed:  # it does not warn about a schema that is no class
                 form, options = schema.model_json_schema(), _engine.strictness_of(chat_model)
+                _engine.import_for_streamed_schema(chat_model)
             else:
                 chat_model = chat_model.model_copy(update={"disable_streaming": True})
         try:

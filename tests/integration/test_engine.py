@@ -5,6 +5,8 @@ Each test runs a small real graph or client, so it fails when an upgrade changes
 
 import asyncio
 import inspect
+import subprocess
+import sys
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Annotated, Any
@@ -382,6 +384,22 @@ async def test_warns_when_schema_is_streamed(server: FakeOpenAI) -> None:
     assert not server.requests[0].body.get("stream"), (
         "disable_streaming no longer keeps a call with a schema unstreamed"
     )
+
+
+def test_import_for_streamed_schema() -> None:
+    """A first streamed call with a schema imports nothing of `beta`, after this."""
+    code = (
+        "import sys; from langchain_openai import ChatOpenAI; from sot_graph import _engine\n"
+        "model = ChatOpenAI(model='m', api_key='none')\n"
+        "print('openai.resources.beta' in sys.modules)\n"
+        "_engine.import_for_streamed_schema(model)\n"
+        "before = set(sys.modules)\n"
+        "model.root_client.beta.chat.completions, model.root_async_client.beta.chat.completions\n"
+        "print(len(set(sys.modules) - before))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["False", "0"]
+    _engine.import_for_streamed_schema(FakeListChatModel(responses=[]))
 
 
 async def test_strictness_of(server: FakeOpenAI) -> None:

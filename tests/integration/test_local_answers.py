@@ -36,7 +36,7 @@ def test_the_questions_are_eighty_different_ones() -> None:
 
 @pytest.mark.parametrize("is_async", [False, True], ids=["sync", "async"])
 async def test_each_of_eighty_questions_is_answered(local: ChatOpenAI, *, is_async: bool) -> None:
-    short, outliner = (local.model_copy(update={"max_tokens": tokens}) for tokens in (8, 16))
+    short, outliner = (local.model_copy(update={"max_tokens": tokens}) for tokens in (8, 32))
     # A kept connection may be closed just then; a point that is only its title is not tried a third time.
     twice = RetryPolicy(max_attempts=2, initial_interval=0.1)
     graph = create_sot_graph(short, skeleton_model=outliner, max_points=2, on_error="keep", retry_policy=twice)
