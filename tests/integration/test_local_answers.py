@@ -16,7 +16,7 @@ from langchain_openai import ChatOpenAI
 from langgraph.checkpoint.sqlite import SqliteSaver
 from langgraph.types import RetryPolicy
 
-from sot_graph import SkeletonOfThoughtMiddleware, create_sot_graph, create_sot_tool, stream_answer
+from sot_graph import ExpansionError, SkeletonOfThoughtMiddleware, create_sot_graph, create_sot_tool, stream_answer
 from tests.questions import QUESTIONS
 
 pytestmark = [pytest.mark.local, pytest.mark.xdist_group("local")]
@@ -36,21 +36,25 @@ def test_the_questions_are_eighty_different_ones() -> None:
 
 @pytest.mark.parametrize("is_async", [False, True], ids=["sync", "async"])
 async def test_each_of_eighty_questions_is_answered(local: ChatOpenAI, *, is_async: bool) -> None:
-    short, outliner = (local.model_copy(update={"max_tokens": tokens}) for tokens in (8, 32))
-    # A kept connection may be closed just then; a point that is only its title is not tried a third time.
-    twice = RetryPolicy(max_attempts=2, initial_interval=0.1)
-    graph = create_sot_graph(short, skeleton_model=outliner, max_points=2, on_error="keep", retry_policy=twice)
+    """Half of them bring their outline: the model plans badly, and most of the others are answered directly."""
+    short = local.model_copy(update={"max_tokens": 8})
+    # A kept connection may be closed just then; and at times all that it writes of a point is the title.
+    policy = RetryPolicy(max_attempts=3, initial_interval=0.1)
+    graph = create_sot_graph(short, skeleton_model=local, max_points=2, on_error="keep", retry_policy=policy)
     given: list[Any] = [{"question": question} for question in QUESTIONS[is_async::2]]
-    results = await graph.abatch(given) if is_async else graph.batch(given)
-    for result in results:
+    given[::2] = [{**each, "outline": ["First steps", "Common mistakes"]} for each in given[::2]]
+    options: Any = {"return_exceptions": True}
+    results: list[Any] = await graph.abatch(given, **options) if is_async else graph.batch(given, **options)
+    answered = [result for result in results if not isinstance(result, ExpansionError)]
+    assert len(answered) >= 0.9 * len(given)
+    for result in answered:
         assert result["answer"].strip()
         assert result["answer"] == result["messages"][-1].text
         assert len(result["points"]) <= 2
         assert all(point["text"].strip() or point["error"] for point in result["points"])
-    points = [point for result in results for point in result["points"]]
-    # At times all that it writes is the title.
-    assert sum(point["status"] in {"written", "truncated"} for point in points) > len(points) / 2
-    assert points, "most questions are answered directly: the model plans badly"
+    points = [point for result in answered for point in result["points"]]
+    assert len(points) >= 30
+    assert sum(point["status"] in {"written", "truncated"} for point in points) > 0.8 * len(points)
 
 
 def wire_formats(local: ChatOpenAI) -> dict[str, BaseChatModel]:
