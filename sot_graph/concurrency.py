@@ -1,12 +1,29 @@
-"""The concurrency limit of a run: how many of its calls may be in flight, in threads and in tasks."""
+"""How calls run beside each other: a thread for one that may be left, and the concurrency limit of a run."""
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import asynccontextmanager, contextmanager, suppress
+from contextvars import copy_context
 from heapq import heappop, heappush
 from itertools import count
+
+
+def in_thread(name: str, function: Callable[[], object]) -> "Future[None]":
+    """Run a function in a thread of its own, which the process does not wait for; returns what is done with it."""
+    done: Future[None] = Future()
+
+    def settle() -> None:
+        try:
+            function()
+        except BaseException as error:  # noqa: BLE001 - the waiting thread raises it
+            done.set_exception(error)
+        else:
+            done.set_result(None)
+
+    threading.Thread(target=copy_context().run, args=(settle,), name=name, daemon=True).start()
+    return done
 
 
 class ConcurrencyLimit:

@@ -13,11 +13,13 @@ import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Generator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
-from contextvars import copy_context
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Protocol
 
 from langchain_core.runnables import Runnable
+
+from sot_graph.concurrency import in_thread
 
 KEY = "sot_hedge"
 """In the metadata of a run: the request that was sent once more. In those of an expander: it may be called twice."""
@@ -171,16 +173,9 @@ class Race:
     def run(self, read: Callable[[Any], None]) -> Lane:
         """Run it in threads. The loser ends at its next chunk: a thread cannot be cancelled."""
 
-        def target(lane: Lane) -> None:
-            error = None
-            try:
-                read(lane.request)
-            except BaseException as raised:  # noqa: BLE001 - the waiting thread raises it
-                error = raised
-            lane.finish(error)
-
         def start(lane: Lane) -> None:
-            threading.Thread(target=copy_context().run, args=(target, lane), name="sot-hedge", daemon=True).start()
+            done = in_thread("sot-hedge", partial(read, lane.request))
+            done.add_done_callback(lambda done: lane.finish(done.exception()))
 
         steps = self._steps(start, lambda _lane: None)
         try:

@@ -71,15 +71,16 @@ def warms(model: Model, shared: Sequence[BaseMessage]) -> bool:
     return _tokens(shared) >= LONG and cache_of(model) is not None
 
 
-def with_mark(model: Model, messages: Sequence[BaseMessage], shared: int) -> list[BaseMessage]:
+def with_mark(kind: str | None, model: Model, messages: Sequence[BaseMessage], shared: int) -> list[BaseMessage]:
     """Mark the end of the shared prefix, if the model's provider takes a mark.
 
     Args:
+        kind: What its cache takes; see `cache_of`.
         model: The model that gets the messages.
         messages: All messages of a call. They stay as they are: what changes is copied.
         shared: How many of them are the prefix.
     """
-    kind, marked = cache_of(model), [*messages]
+    marked = [*messages]
     last = marked[shared - 1] if shared else None
     # Assistant messages take no mark from OpenAI. None of our prefixes ends with one.
     if kind not in MARKS or last is None or isinstance(last, AIMessage) or _tokens(marked[:shared]) < LEAST:
@@ -96,12 +97,12 @@ def with_mark(model: Model, messages: Sequence[BaseMessage], shared: int) -> lis
     return marked
 
 
-def with_key(model: Model, shared: Sequence[BaseMessage]) -> Model:
+def with_key(kind: str | None, model: Model, shared: Sequence[BaseMessage]) -> Model:
     """Bind a key that leads all calls of a conversation to one machine, if the model's provider takes one.
 
     It is made of the conversation's beginning: a resumed run, and the next question, have the same.
     """
-    if cache_of(model) != KEY or _tokens(shared) < LEAST or _is_callers(model, KEY):
+    if kind != KEY or _tokens(shared) < LEAST or _is_callers(model, KEY):
         return model
     return model.bind(**{KEY: f"sot-{digest(*shared[:2])}"})
 

@@ -103,9 +103,10 @@ def with_scopes(edited: Sequence[Any], titles: Sequence[str], scopes: Sequence[S
     return [item(edit) for edit in edited]
 
 
-def fitting(scopes: Sequence[Scope] | None, titles: Sequence[str]) -> list[Scope]:
-    """The scopes of an outline; none if somebody has put another outline in its place."""
-    return [*scopes] if scopes and len(scopes) == len(titles) else []
+def outlined(outline: Sequence[Any] | None, scopes: Sequence[Scope] | None) -> tuple[list[str], list[Scope]]:
+    """The titles of the state's outline, and its scopes; none if somebody has put another outline in its place."""
+    titles = [*map(title_of, outline or [])]
+    return titles, [*scopes] if scopes and len(scopes) == len(titles) else []
 
 
 def needs_of(scopes: Sequence[Scope], index: int) -> list[int]:

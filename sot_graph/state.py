@@ -44,9 +44,7 @@ class SotInput(TypedDict, total=False):
 
     question: str | None  # what to answer; left out: the last human message of `messages`
     messages: Annotated[list[AnyMessage], add_messages]  # the conversation, as context for every call
-    outline: (
-        Sequence[str | OutlineItem] | None
-    )  # titles for the points, if the caller has them: saves the outline's call
+    outline: Sequence[str | OutlineItem] | None  # the points' titles, if the caller has them: saves the outline's call
 
 
 class SotOutput(TypedDict):

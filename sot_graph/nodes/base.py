@@ -128,13 +128,14 @@ class Node(Runnable[Any, Any]):
         is_marked: bool,
     ) -> dict[str, Any]:
         """A call's prompt and runnable, with what the provider's cache wants for the prefix that all calls share."""
-        shared = self.messages(conversation) if prefix.cache_of(model) else []
+        kind = prefix.cache_of(model)
+        shared = self.messages(conversation) if kind else []
 
         def prompt(shown: str) -> list[BaseMessage]:
             messages = self.messages(conversation, turns(shown))
-            return prefix.with_mark(model, messages, len(shared)) if is_marked else messages
+            return prefix.with_mark(kind, model, messages, len(shared)) if is_marked else messages
 
-        return {"prompt": prompt, "runnable": prefix.with_key(model, shared)}
+        return {"prompt": prompt, "runnable": prefix.with_key(kind, model, shared)}
 
 
 class Turn(NamedTuple):

@@ -1,20 +1,15 @@
 """The ending of the answer: written from its points once they are there, and streamed last."""
 
-import logging
 from typing import Any
 
 from langchain_core.runnables import RunnableConfig
-from langgraph.errors import GraphBubbleUp
 
 from sot_graph.nodes.base import Node, Steps, before_answer
 from sot_graph.nodes.merge import join_points
-from sot_graph.nodes.sentences import Sentences
+from sot_graph.nodes.sentences import Sentences, dispensable
 from sot_graph.prompts import closing_turns
-from sot_graph.redaction import describe
 from sot_graph.run import OPENING, TextWriter, run_of
 from sot_graph.state import SotState
-
-logger = logging.getLogger(__name__)
 
 
 class Closing(Node):
@@ -48,12 +43,6 @@ class Closing(Node):
         made = self.cached(self.resolved(config), conversation, turns, is_marked=run.is_warm)
         # It is streamed also if nobody reads, so that it can end early.
         call = self.call("closing", "ending", config, writer=writer, is_streamed=True, **made)
-        try:
+        with dispensable("ending", call, writer):
             yield call
-        except GraphBubbleUp:
-            raise
-        except Exception as error:  # noqa: BLE001 - an answer without an ending is an answer
-            logger.warning("The ending failed: %s", describe(error, call.secrets))
-            writer.drop()
-        writer.end()
         return {"ending": writer.text, "attempts": call.attempts}

@@ -1,6 +1,6 @@
 """Stage 2: one point in, its text out. One task for each point, all of them in flight at once."""
 
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from functools import partial
 from typing import Any
 
@@ -23,7 +23,7 @@ from sot_graph.prompts import TELL, point_turns, tell_of
 from sot_graph.redaction import describe
 from sot_graph.replies import end_of
 from sot_graph.run import OPENING, TextWriter, run_of
-from sot_graph.scopes import fitting, needs_of, title_of
+from sot_graph.scopes import needs_of, outlined
 from sot_graph.state import Point, PointTask, Scope, SotState, merge_points
 from sot_graph.streaming import PointEvent, emit
 from sot_graph.text import echo_length
@@ -40,9 +40,8 @@ def dispatch_points(state: SotState) -> list[Send] | str:
 
     If there are points already, the failed ones are sent again.
     """
-    outline, points = [*map(title_of, state.get("outline") or [])], state.get("points") or []
-    scopes = fitting(state.get("scopes"), outline)
-    failed = [point["index"] for point in points if point["status"] == "failed"]
+    outline, scopes = outlined(state.get("outline"), state.get("scopes"))
+    failed = [point["index"] for point in state.get("points") or [] if point["status"] == "failed"]
     context = digest(list(state["messages"]), outline, scopes)
     # A failed point must not be read from the cache. If points need others, none is cached: LangGraph does not run the
     # node of one that is, and those that wait for its text would wait for ever.
@@ -79,7 +78,8 @@ class Expand(Node):
     def steps(self, task: PointTask, config: RunnableConfig) -> Steps:
         """Write the point; a failure is a failed point, so that its siblings continue and `merge` decides."""
         run, index, title = run_of(config), task["index"], task["title"]
-        needs = needs_of(scopes_in(config), index)
+        outline, scopes = _outline_in(config)
+        needs = needs_of(scopes, index)
         with run.texts.writing(index) as written:
             self._restore_answer((yield from self._written_before(needs, config)), config)
             texts: list[str | None] = (yield Needed(run.texts, needs)) if needs else []
@@ -87,7 +87,9 @@ class Expand(Node):
             above = heading(title) if self.headings else ""
             options: Any = {"heading": above, "is_answer": self.is_answer, "ends_loops": self.expander is None}
             writer = TextWriter(index, config, self.habits, echo=echo, events=True, **options)
-            call = self._call(task, config, writer, [*zip(needs, texts, strict=True)])
+            needed = [(need, text) for need, text in zip(needs, texts, strict=True) if text]
+            turns = partial(point_turns, index, outline, scopes, needed=needed)
+            call = self._call(task, config, writer, turns, siblings=len(outline))
             point = Point(index=index, title=title, text="", status="written", error=None)
             try:
                 reply = yield call
@@ -106,26 +108,29 @@ class Expand(Node):
             return {"points": [point], "attempts": [{**attempt, **more} for attempt in call.attempts]}
 
     def _call(
-        self, task: PointTask, config: RunnableConfig, writer: TextWriter, needed: Sequence[tuple[int, str | None]]
+        self,
+        task: PointTask,
+        config: RunnableConfig,
+        writer: TextWriter,
+        turns: Callable[..., list[str]],
+        **options: Any,
     ) -> Call:
+        """The call; `turns` makes its own messages, from how to ask and what there is of the answer."""
         conversation = before_answer(read_state(config, "messages"), read_state(config, "answer_id"))
         opening = read_state(config, "opening") or ""
         expander = self.expander
         tell = TELL if expander else tell_of(self.system_prompt, conversation)
 
-        outline, scopes = outline_in(config), scopes_in(config)
-        texts = [(index, text) for index, text in needed if text]
+        def own(shown: str) -> list[str]:
+            return turns(tell, opening=opening, shown=shown)
 
-        def turns(shown: str) -> list[str]:
-            return point_turns(task["index"], outline, scopes, tell, opening=opening, shown=shown, needed=texts)
-
-        options: Any = expander.call_options() if expander else {}
         if expander:
-            options["prompt"] = lambda shown: expander.input(self.messages(conversation, turns(shown)))
+            options |= expander.call_options()
+            options["prompt"] = lambda shown: expander.input(self.messages(conversation, own(shown)))
         else:
             is_warm = run_of(config).is_warm
-            options = self.cached(self.resolved(config), conversation, turns, is_marked=is_warm)
-        options |= {"writer": writer, "index": task["index"], "title": task["title"], "siblings": len(outline)}
+            options |= self.cached(self.resolved(config), conversation, own, is_marked=is_warm)
+        options |= {"writer": writer, "index": task["index"], "title": task["title"]}
         return self.call("expand", f"{task['index']}: {task['title']}", config, **options)
 
     def _written_before(
@@ -159,11 +164,7 @@ class Expand(Node):
                 run.answer.put(point["index"], text, config, ends=True)
 
 
-def outline_in(config: RunnableConfig) -> list[str]:
-    """The titles of all points; if points that failed before are written, there is no outline any more."""
-    return read_state(config, "outline") or [point["title"] for point in read_state(config, "points")]
-
-
-def scopes_in(config: RunnableConfig) -> list[Scope]:
-    """What the outline says of each point."""
-    return fitting(read_state(config, "scopes"), outline_in(config))
+def _outline_in(config: RunnableConfig) -> tuple[list[str], list[Scope]]:
+    """The titles and scopes of all points; if points that failed before are written, there is no outline any more."""
+    outline = read_state(config, "outline") or [point["title"] for point in read_state(config, "points")]
+    return outlined(outline, read_state(config, "scopes"))

@@ -5,26 +5,20 @@ long: see `Sentences` and `BoundedCall`.
 """
 
 import asyncio
-import logging
 from collections.abc import Callable, Generator
-from concurrent.futures import FIRST_COMPLETED, Future, wait
-from contextvars import copy_context
-from threading import Thread
+from concurrent.futures import FIRST_COMPLETED, wait
 from typing import Any
 
 from langchain_core.runnables import RunnableConfig
-from langgraph.errors import GraphBubbleUp
 
 from sot_graph._engine import PendingWrites
 from sot_graph.calls import Call
+from sot_graph.concurrency import in_thread
 from sot_graph.nodes.base import Node, Steps, read_turn
-from sot_graph.nodes.sentences import Sentences
+from sot_graph.nodes.sentences import Sentences, dispensable
 from sot_graph.prompts import lead_turns
-from sot_graph.redaction import describe
 from sot_graph.run import OPENING, Run, TextWriter, run_of
 from sot_graph.state import SotState
-
-logger = logging.getLogger(__name__)
 
 GRACE = 0.5
 """Seconds that the opening has once the outline is there."""
@@ -39,9 +33,7 @@ class BoundedCall:
 
     def run(self) -> None:
         """Wait in a thread; a call that is left goes on in another one, and ends there at its next chunk."""
-        done: Future[None] = Future()
-        thread = Thread(target=copy_context().run, args=(_settle, done, self._call), name="sot-opening", daemon=True)
-        thread.start()
+        done = in_thread("sot-opening", self._call.run)
         wait([done, self._run.outlined], return_when=FIRST_COMPLETED)
         if wait([done], GRACE).done:
             self._end(done.result)
@@ -63,27 +55,12 @@ class BoundedCall:
                 await asyncio.wait([task], timeout=GRACE)
 
     def _end(self, result: Callable[[], Any]) -> None:
-        try:
+        with dispensable("opening", self._call, self._writer):
             result()
-        except GraphBubbleUp:
-            raise
-        except Exception as error:  # noqa: BLE001 - an answer without an opening is an answer
-            logger.warning("The opening failed: %s", describe(error, self._call.secrets))
-            self._writer.drop()
-        self._writer.end()
         self.text = self._writer.text
 
     def _leave(self) -> None:
         self.text, self.attempts = self._writer.leave(), self._call.leave()
-
-
-def _settle(done: Future[None], call: Call) -> None:
-    try:
-        call.run()
-    except BaseException as error:  # noqa: BLE001 - the waiting thread raises it
-        done.set_exception(error)
-    else:
-        done.set_result(None)
 
 
 class Lead(Node):

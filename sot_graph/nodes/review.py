@@ -10,7 +10,7 @@ from pydantic import BeforeValidator, RootModel, create_model
 from sot_graph.nodes.base import Node, Steps, read_turn
 from sot_graph.nodes.expand import dispatch_points
 from sot_graph.outline import clean_title
-from sot_graph.scopes import check_items, clean_items, fitting, items_of, title_of, with_scopes
+from sot_graph.scopes import check_items, clean_items, items_of, outlined, title_of, with_scopes
 from sot_graph.state import OutlineItem, Revision, Scope, SotState
 from sot_graph.streaming import OutlineEvent, emit
 from sot_graph.text import storable
@@ -28,8 +28,7 @@ class Review(Node):
 
     def steps(self, state: SotState, config: RunnableConfig) -> Steps:  # noqa: ARG002 - as every node's
         """Interrupt, or apply the verdict; an invalid one raises a `ValidationError`, and the interrupt stays."""
-        titles = [*map(title_of, state["outline"] or [])]
-        scopes = fitting(state.get("scopes"), titles)
+        titles, scopes = outlined(state["outline"], state.get("scopes"))
         question = read_turn({"messages": state["messages"]}).question
         # LangGraph checks the verdict by the schema, and does not store one that is invalid.
         shown = {"question": question, "titles": titles}

@@ -1,7 +1,17 @@
-"""Where a short text ends: the opening of an answer, or its ending."""
+"""The short texts of an answer, its opening and its ending: where they end, and that it can do without them."""
 
+import logging
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from langgraph.errors import GraphBubbleUp
+
+from sot_graph.calls import Call
+from sot_graph.redaction import describe
+from sot_graph.run import TextWriter
+
+logger = logging.getLogger(__name__)
 
 MOST, LONGEST = 2, 1_000
 """Sentences of such a text, and characters if no sentence ends."""
@@ -33,6 +43,19 @@ class Sentences:
         if is_listed or len(ends) >= MOST or (len(ends) > before and self._is_due()):
             return ends[:MOST][-1]
         return LONGEST if len(text) > LONGEST else None
+
+
+@contextmanager
+def dispensable(what: str, call: Call, writer: TextWriter) -> Iterator[None]:
+    """Around a call without whose text an answer is an answer: if it fails, what subscribers have received stays."""
+    try:
+        yield
+    except GraphBubbleUp:
+        raise
+    except Exception as error:  # noqa: BLE001 - the log says it
+        logger.warning("The %s failed: %s", what, describe(error, call.secrets))
+        writer.drop()
+    writer.end()
 
 
 def _ends(text: str) -> tuple[list[int], bool]:

@@ -36,7 +36,7 @@ from sot_graph.nodes.base import Node
 from sot_graph.nodes.expand import Expand
 from sot_graph.nodes.lead import Lead
 from sot_graph.nodes.skeleton import Skeleton
-from sot_graph.prefix import with_mark
+from sot_graph.prefix import cache_of, with_mark
 from tests.benchmarks.prefix_server import CHARACTERS, PROVIDERS, TITLES, Bill, Provider, serving
 
 QUESTION = "How can I sleep better?"
@@ -98,7 +98,8 @@ def made(way: Way) -> Iterator[None]:
     def marked(self: Node, said: Sequence[BaseMessage], turns: Sequence[str] = ()) -> list[BaseMessage]:
         plain = messages(self, said, turns)
         model: Any = self.model
-        return with_mark(model, plain, len(plain) - len(turns)) if isinstance(self, way.marked) else plain
+        count = len(plain) - len(turns)
+        return with_mark(cache_of(model), model, plain, count) if isinstance(self, way.marked) else plain
 
     async def ahead(self: Call) -> Any:
         if self.index == 1 and self.writer:

@@ -1,6 +1,7 @@
 """Real clients over loopback HTTP, and each promise in both of its forms: sync and async."""
 
-from collections.abc import Awaitable, Iterator
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator
 from typing import Any, Protocol
 
 import pytest
@@ -14,6 +15,10 @@ from tests.langsmith_sink import Sink, langsmith_sink
 from tests.script_server import ScriptServer, script_server
 
 THREAD: RunnableConfig = {"configurable": {"thread_id": "1"}}
+ASKED = {"question": "How can I sleep better?"}
+
+
+Read = Callable[..., Awaitable[tuple[str, dict[str, Any]]]]
 
 
 class Run(Protocol):
@@ -83,3 +88,28 @@ def run(request: pytest.FixtureRequest) -> Run:
         return result
 
     return invoke
+
+
+@pytest.fixture(params=["sync", "async"])
+def form(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture
+def read(form: str) -> Read:
+    """Make a run, streamed or not; returns the text that was streamed, and the result."""
+
+    async def make(
+        graph: Any, given: Any = ASKED, config: Any = None, *, streamed: bool = True
+    ) -> tuple[str, dict[str, Any]]:
+        modes: Any = {"stream_mode": ["custom", "values"] if streamed else ["values"]}
+        if form == "sync":
+            parts = await asyncio.to_thread(lambda: list(graph.stream(given, config, **modes)))
+        else:
+            parts = [part async for part in graph.astream(given, config, **modes)]
+        shown = "".join(part["text"] for mode, part in parts if mode == "custom" and part["type"] == "answer")
+        result = [part for mode, part in parts if mode == "values"][-1]
+        assert not streamed or shown == result["answer"]
+        return shown, result
+
+    return make

@@ -2,7 +2,6 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import Any
 
@@ -29,45 +28,17 @@ from sot_graph.prompts import CLOSE, GO_ON
 from tests.agents import OUTLINED, playing
 from tests.agents import QUESTION as ASKED
 from tests.fake_openai import TITLES, FakeOpenAI, Reply, Script, outline_json, strict, usual
-from tests.integration.conftest import THREAD, Run, parent_of
+from tests.integration.conftest import THREAD, Read, Run, parent_of
 from tests.processes import wait_until
+from tests.sentences import FIRST, SECOND, TALK, THIRD
 
 QUESTION: SotInput = {"question": "How can I sleep better?"}
 TEXTS = [f"About {title.lower()} there is this to say." for title in TITLES]
 POINTS = "\n\n".join(TEXTS)
 ENDING = "That is what helps."
-FIRST, SECOND = "Sleep is a matter of many small habits.", "Each of them is easy to begin with!"
-THIRD = "This one is too much of a good thing."
 LATE = 30
 """Seconds that no test waits for."""
 FAST = RetryPolicy(initial_interval=0.01, jitter=False)
-
-Read = Callable[..., Awaitable[tuple[str, dict[str, Any]]]]
-
-
-@pytest.fixture(params=["sync", "async"])
-def form(request: pytest.FixtureRequest) -> str:
-    return str(request.param)
-
-
-@pytest.fixture
-def read(form: str) -> Read:
-    """Make a run, streamed or not; returns the text that was streamed, and the result."""
-
-    async def make(
-        graph: Any, given: Any = QUESTION, config: Any = None, *, streamed: bool = True
-    ) -> tuple[str, dict[str, Any]]:
-        modes: Any = {"stream_mode": ["custom", "values"] if streamed else ["values"]}
-        if form == "sync":
-            parts = await asyncio.to_thread(lambda: list(graph.stream(given, config, **modes)))
-        else:
-            parts = [part async for part in graph.astream(given, config, **modes)]
-        shown = "".join(part["text"] for mode, part in parts if mode == "custom" and part["type"] == "answer")
-        result = [part for mode, part in parts if mode == "values"][-1]
-        assert not streamed or shown == result["answer"]
-        return shown, result
-
-    return make
 
 
 def ending(reply: Reply, other: Script = usual) -> Script:
@@ -244,13 +215,6 @@ async def test_it_ends_after_two_sentences(
     _shown, result = await read(create_sot_graph(server.model(), closing=True), streamed=streamed)
     assert ending_of(result) == expected
     assert figures(result)["stages"]["closing"]["calls"] == 1
-
-
-TALK = {
-    "with sentences": f"{FIRST} {SECOND} {THIRD} " * 2_000,
-    "without": " ".join(f"word{number}" for number in range(10_000)),
-    "in a loop": "sleep and rest and dream or " * 5_000,
-}
 
 
 @pytest.mark.parametrize("streamed", [False, True])

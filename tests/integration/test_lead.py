@@ -3,7 +3,7 @@
 import asyncio
 import threading
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -20,38 +20,17 @@ from sot_graph.nodes.lead import GRACE
 from sot_graph.nodes.sentences import LONGEST
 from sot_graph.prompts import LEAD
 from tests.fake_openai import TITLES, FakeOpenAI, Reply, Request, Script, outline_json, usual
-from tests.integration.conftest import THREAD, Run
+from tests.integration.conftest import THREAD, Read, Run
 from tests.processes import wait_until
+from tests.sentences import FIRST, SECOND, TALK, THIRD
 
 QUESTION: SotInput = {"question": "How can I sleep better?"}
 POINTS = "\n\n".join(f"About {title.lower()} there is this to say." for title in TITLES)
-FIRST, SECOND = "Sleep is a matter of many small habits.", "Each of them is easy to begin with!"
-THIRD = "This one is too much of a good thing."
 LATE = 30
 """Seconds that no test waits for."""
 LATEST = GRACE + 2.5
 """Seconds that an answer takes at most, on a busy machine, if its points wait for the opening as long as they may."""
 OUTLINE = 0.3
-
-Read = Callable[..., Awaitable[tuple[str, dict[str, Any]]]]
-
-
-@pytest.fixture(params=["sync", "async"])
-def read(request: pytest.FixtureRequest) -> Read:
-    """Make a run, streamed or not; returns the text that was streamed, and the result."""
-
-    async def make(graph: Any, *, streamed: bool = True, config: Any = None) -> tuple[str, dict[str, Any]]:
-        modes: Any = {"stream_mode": ["custom", "values"] if streamed else ["values"]}
-        if request.param == "sync":
-            parts = await asyncio.to_thread(lambda: list(graph.stream(QUESTION, config, **modes)))
-        else:
-            parts = [part async for part in graph.astream(QUESTION, config, **modes)]
-        shown = "".join(part["text"] for mode, part in parts if mode == "custom" and part["type"] == "answer")
-        result = [part for mode, part in parts if mode == "values"][-1]
-        assert not streamed or shown == result["answer"]
-        return shown, result
-
-    return make
 
 
 def opening(reply: Reply, outline: float = 0.0) -> Script:
@@ -121,12 +100,6 @@ async def test_two_sentences_are_read_to_their_end_with_their_token_counts(serve
 
 
 # --- a model that never stops --------------------------------------------------------------------
-
-TALK = {
-    "with sentences": f"{FIRST} {SECOND} {THIRD} " * 2_000,
-    "without": " ".join(f"word{number}" for number in range(10_000)),
-    "in a loop": "sleep and rest and dream or " * 5_000,
-}
 
 
 @pytest.mark.parametrize("streamed", [False, True])

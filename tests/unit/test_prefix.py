@@ -11,12 +11,12 @@ from langchain_google_genai import ChatGoogleGenerativeAI
 from langchain_openai import AzureChatOpenAI, ChatOpenAI
 from pydantic import SecretStr
 
-from sot_graph import DemoChatModel
+from sot_graph import DemoChatModel, prefix
 from sot_graph._engine import openai_request
 from sot_graph.messages import GAP
 from sot_graph.models import prepare_model, structured
 from sot_graph.outline_reply import Outline
-from sot_graph.prefix import CHARACTERS, KEY, LEAST, LONG, MOST_MARKS, cache_of, warms, with_key, with_mark
+from sot_graph.prefix import CHARACTERS, KEY, LEAST, LONG, MOST_MARKS, cache_of, warms
 from sot_graph.prompts import messages_of
 
 KEY_OF_TEST: Any = SecretStr("sk-test-key")
@@ -45,6 +45,14 @@ def call(said: list[BaseMessage]) -> tuple[list[BaseMessage], int]:
     """The messages of a point's call, and how many of them all calls share."""
     messages = messages_of(None, said, TURNS)
     return messages, len(messages) - len(TURNS)
+
+
+def with_mark(model: Any, messages: list[BaseMessage], shared: int) -> list[BaseMessage]:
+    return prefix.with_mark(cache_of(model), model, messages, shared)
+
+
+def with_key(model: Any, shared: list[BaseMessage]) -> Any:
+    return prefix.with_key(cache_of(model), model, shared)
 
 
 def payload(model: Any, messages: list[BaseMessage]) -> dict[str, Any]:
