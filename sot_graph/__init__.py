@@ -3,6 +3,7 @@
 import typing
 
 if typing.TYPE_CHECKING:
+    from sot_graph.bulk import abatch_answers, batch_answers
     from sot_graph.demo import DemoChatModel
     from sot_graph.errors import ExpansionError, ReplyError, SotError
     from sot_graph.graph import SotGraph, create_sot_graph
@@ -16,6 +17,7 @@ if typing.TYPE_CHECKING:
     from sot_graph.usage import SotMetadata
 else:
     _MODULES = {
+        "bulk": ("abatch_answers", "batch_answers"),
         "demo": ("DemoChatModel",),
         "errors": ("ExpansionError", "ReplyError", "SotError"),
         "graph": ("SotGraph", "create_sot_graph"),
@@ -57,7 +59,9 @@ __all__ = [
     "SotState",
     "SotTransformer",
     "__version__",
+    "abatch_answers",
     "astream_answer",
+    "batch_answers",
     "create_sot_graph",
     "create_sot_tool",
     "local_chat_model",

@@ -15,7 +15,7 @@ from langgraph.runtime import get_runtime
 from langgraph.types import RetryPolicy
 
 from sot_graph import _engine, hedging, limits
-from sot_graph.concurrency import ConcurrencyLimit, Held, add_slot, aslot, release, slot
+from sot_graph.concurrency import ConcurrencyLimit, Held, Place, add_slot, aslot, release, slot
 from sot_graph.errors import ReplyError
 from sot_graph.hedging import Hedge, Lane, LostError, Race
 from sot_graph.hints import add_hint
@@ -55,6 +55,7 @@ class Call:
     number: int = field(default=0, init=False)  # of the attempt, from 1
     due: float = field(default=0.0, init=False)  # when the attempt is due
     ready: float = field(default=0.0, init=False)  # when the pause before it is over
+    _held_back: int = field(default=0, init=False)  # attempts that do not count: all calls wait after them
     _next_pause: float | None = field(default=0.0, init=False)  # None if there is no other attempt
     _reply: Any = field(default=None, init=False)
     _open: list["_Attempt"] = field(default_factory=list, init=False)  # not yet among `attempts`
@@ -71,7 +72,7 @@ class Call:
         """
         for pause in self._pauses():
             time.sleep(pause)
-            with slot(self._limits(), self.index or 0) as self._held, self._attempt() as attempt:
+            with slot(self._limits(), self._place()) as self._held, self._attempt() as attempt:
                 if race := self._race(attempt):
                     self._choose(race.run(self._read))
                 else:
@@ -82,7 +83,7 @@ class Call:
         """Call the model and wait for the reply; see `run`."""
         for pause in self._pauses():
             await asyncio.sleep(pause)
-            async with aslot(self._limits(), self.index or 0) as self._held:
+            async with aslot(self._limits(), self._place()) as self._held:
                 with self._attempt() as attempt:
                     if race := self._race(attempt):
                         self._choose(await race.arun(self._aread))
@@ -133,6 +134,14 @@ class Call:
 
     def _limits(self) -> Sequence[ConcurrencyLimit]:
         return run_of(self.config).limits if self.takes_slot else ()
+
+    def _place(self) -> Place:
+        return (*run_of(self.config).place, self.index or 0)
+
+    def _note(self, attempt: "_Attempt", error: Exception | None = None) -> bool:
+        """Note the end of an attempt for all limits; returns whether one of them holds the calls back now."""
+        tokens = (self.attempts[-1]["usage"] or {"total_tokens": 0})["total_tokens"]
+        return True in [limit.note(attempt.sent, tokens, error) for limit in self._limits()]
 
     def _race(self, attempt: "_Attempt") -> Race | None:
         """The race of an attempt and the same request once more, if there may be one."""
@@ -199,6 +208,7 @@ class Call:
         finally:
             release(self._extra)
         self._record(getattr(self._reply, "message", self._reply))
+        self._note(attempt)
         if attempt.reader.is_spent(self._reply) and limits.leave_out(attempt.limits):
             self._next_pause = 0.0
 
@@ -212,13 +222,16 @@ class Call:
 
     def _pause_after(self, error: Exception, attempt: "_Attempt") -> float | None:
         """Seconds until the next attempt; None if there is none."""
+        if self._note(attempt, error):
+            self._held_back += 1
+            return 0.0
         if isinstance(error, ReplyError) and attempt.reader.is_spent(None) and limits.leave_out(attempt.limits):
             return 0.0
         if is_model(self.runnable) and has_no_reply(error):
             error = ReplyError(str(error), is_retryable=True)
         # What a client repeats by itself counts as attempts.
         repeated = 0 if isinstance(error, ReplyError) else client_retries(self.runnable, error)
-        return pause_before_retry(error, self.number * (1 + repeated), self.policies)
+        return pause_before_retry(error, (self.number - self._held_back) * (1 + repeated), self.policies)
 
 
 def _raise_if_stopped() -> None:

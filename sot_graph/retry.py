@@ -19,6 +19,7 @@ from langgraph.types import RetryPolicy
 from pydantic import ValidationError
 
 TRANSIENT_STATUSES = frozenset({HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS})
+TOO_MANY = frozenset({HTTPStatus.TOO_MANY_REQUESTS, 529})
 LONGEST_PAUSE = 60.0
 """Seconds that a server may ask to wait; a call that would have to wait longer has failed."""
 OUT_OF_QUOTA = "insufficient_quota"
@@ -40,6 +41,7 @@ _MAY_PASS = re.compile(
     re.IGNORECASE,
 )
 """Words of codes and of the names of exceptions."""
+_TOO_MANY = re.compile(r"throttl|rate.?limit|too.?many.?requests|exhausted|overloaded", re.IGNORECASE)
 _STAYS = re.compile(
     r"invalid|authent|permission|denied|not.?found|context.?length|quota|billing|policy|filter|support|argument",
     re.IGNORECASE,
@@ -70,6 +72,13 @@ def is_transient(error: BaseException) -> bool:
     # "APIError" itself is what OpenAI-like clients raise over an error event in a stream.
     is_event = type(error).__name__ == "APIError" and not any(map(_STAYS.search, codes))
     return is_event or any(map(_MAY_PASS.search, names))
+
+
+def is_rate_limit(error: BaseException) -> bool:
+    """Whether a server refuses a request because of too many others (429, Anthropic's 529): fewer may help."""
+    if OUT_OF_QUOTA in (codes := _codes(error)):
+        return False
+    return http_status(error) in TOO_MANY or any(map(_TOO_MANY.search, [*codes, type(error).__name__]))
 
 
 def _causes(error: BaseException) -> list[BaseException]:

@@ -15,7 +15,7 @@ from langchain_core.tracers import BaseTracer
 from langgraph.errors import GraphDrained
 
 from sot_graph import _engine
-from sot_graph.concurrency import ConcurrencyLimit
+from sot_graph.concurrency import ConcurrencyLimit, Place
 from sot_graph.hedging import Pace
 from sot_graph.messages import GAP
 from sot_graph.needs import Texts
@@ -62,6 +62,7 @@ class Run:
         self.message_config, self.attempts_before = outer.inner if outer else self.inner
         own = [ConcurrencyLimit(limit)] if limit else []
         self.limits: list[ConcurrencyLimit] = [*own, *(outer.limits if outer else ())]
+        self.place: Place = outer.place if outer else ()  # of the question among many; see `bulk`
         self._hedges = count(1)
         self._paces: dict[int, Pace] = {}
         self.texts = Texts()  # of the points

@@ -14,11 +14,11 @@ def test_in_threads_the_first_in_reading_order_is_next() -> None:
     limit, order = ConcurrencyLimit(1), list[int]()
 
     def call(index: int) -> None:
-        with slot([limit], index):
+        with slot([limit], (index,)):
             order.append(index)
 
     threads = [threading.Thread(target=call, args=(index,)) for index in (5, 3, 4, 1)]
-    with slot([limit], 2):
+    with slot([limit], (2,)):
         for thread in threads:
             thread.start()
             time.sleep(0.02)
@@ -31,11 +31,11 @@ async def test_in_tasks_the_first_in_reading_order_is_next() -> None:
     limit, order = ConcurrencyLimit(1), list[int]()
 
     async def call(index: int) -> None:
-        async with aslot([limit], index):
+        async with aslot([limit], (index,)):
             order.append(index)
             await asyncio.sleep(0)
 
-    async with asyncio.TaskGroup() as group, aslot([limit], 2):
+    async with asyncio.TaskGroup() as group, aslot([limit], (2,)):
         for index in (5, 3, 4, 1):
             group.create_task(call(index))
         await asyncio.sleep(0.02)
@@ -46,10 +46,10 @@ async def test_a_task_that_is_cancelled_while_it_waits_takes_no_slot() -> None:
     limit = ConcurrencyLimit(1)
 
     async def call() -> None:
-        async with aslot([limit], 1):
+        async with aslot([limit], (1,)):
             await asyncio.sleep(60)
 
-    async with aslot([limit], 0):
+    async with aslot([limit], (0,)):
         tasks = [asyncio.create_task(call()) for _ in range(2)]
         await asyncio.sleep(0.01)
         tasks[0].cancel()

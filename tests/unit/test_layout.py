@@ -11,10 +11,11 @@ ROOT = Path(__file__).parents[2] / "sot_graph"
 MODULES = sorted(ROOT.rglob("*.py"))
 ROOMS = (  # from top to bottom; imports go down
     *("__main__", "cli", "evaluation", "__init__", "local", "llama", "local_model", "slots"),
-    *("middleware", "tools", "graph", "demo", "nodes", "expander", "calls"),
+    *("middleware", "tools", "bulk", "graph", "demo", "nodes", "expander", "calls"),
     *("outline_reply", "replies", "prefix", "caching", "tracing", "hints", "redaction", "run"),
     *("needs", "prompts", "references", "messages"),
     *("streaming", "checks"),
+    "throttle",
     *("hedging", "concurrency"),
     *(
         "errors",
@@ -38,8 +39,8 @@ PRIVATE = re.compile(
     r"|langgraph\._internal|_ConfigurableModel"
 )
 LONGEST_MODULE, LONGEST_FUNCTION = 320, 60
-LIBRARY_LIMIT = 6_980
-"""The goal is 3,250; a change that raises this number says what it is for. The last: an ending (`closing`)."""
+LIBRARY_LIMIT = 7_460
+"""The goal is 3,250; a change that raises this number says what it is for. The last: many questions (`bulk`, `throttle`)."""
 NO_LIBRARY = {"__main__", "cli", "evaluation", "demo", "local", "llama", "local_model", "slots"}
 DOCUMENTED = {"_asdict", "_replace", "_exit"}
 """Public, in spite of their names: of named tuples, and of `os`."""
