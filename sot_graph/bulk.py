@@ -153,7 +153,7 @@ class _Job:
         columns = values if isinstance(values, Mapping) else {"question": values}
         own = columns.get("id")
         ident = number if own is None else own
-        thread: RunnableConfig = {"configurable": {"thread_id": f"{ident}-{digest(columns):x}"}}
+        thread: RunnableConfig = {"configurable": {"thread_id": f"{ident}-{digest(ident, columns):x}"}}
         config = merge_configs(
             {"metadata": {"question_id": str(ident)}}, self._config, thread if self._has_threads else {}
         )
@@ -232,9 +232,9 @@ def given_by(columns: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key in GIVEN if (value := columns.get(key)) is not None}
 
 
-def digest(columns: Mapping[str, Any]) -> int:
-    """A number of 64 bits for what is asked in a row."""
-    given = json.dumps(given_by(columns), sort_keys=True, default=str)
+def digest(ident: object, columns: Mapping[str, Any]) -> int:
+    """A number of 64 bits for a row: its id, and what is asked in it."""
+    given = json.dumps([str(ident), given_by(columns)], sort_keys=True, default=str)
     return int.from_bytes(hashlib.blake2b(given.encode("utf-8", "surrogatepass"), digest_size=8).digest())
 
 

@@ -162,5 +162,5 @@ def _may_refuse_schema(error: Exception) -> bool:
         said = words_of(error)
         is_about_it = status == HTTPStatus.INTERNAL_SERVER_ERROR and _ABOUT_THE_FORM.search(said) and "<" not in said
         return status == HTTPStatus.NOT_IMPLEMENTED or bool(is_about_it)
-    others = {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.TOO_MANY_REQUESTS}
+    others = {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.FAILED_DEPENDENCY}
     return status not in others and not is_transient(error)

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from sot_graph.cli.options import BaseUrl, Closing, Detail, Hedge, Lead, MaxPoints, ModelChoice, ModelName
+from sot_graph.cli.options import BaseUrl, Closing, Detail, Headings, Hedge, Lead, MaxPoints, ModelChoice, ModelName
 from sot_graph.cli.question import Words, read_question
 from sot_graph.cli.terminal import USAGE_ERROR, error_line, fail, has_terminal
 
@@ -37,7 +37,7 @@ def ask(  # noqa: PLR0913 - one parameter for each option
         ),
     ] = None,
     max_points: MaxPoints = 10,
-    headings: Annotated[bool, typer.Option("--headings", help="Print each point's title above its text.")] = False,
+    headings: Headings = False,
     lead: Lead = False,
     closing: Closing = False,
     hedge: Hedge = None,

@@ -5,7 +5,19 @@ from typing import Annotated
 
 import typer
 
-from sot_graph.cli.options import DEMO, BaseUrl, Closing, Hedge, Lead, MaxPoints, ModelChoice, ModelName
+from sot_graph.cli.options import (
+    DEMO,
+    BaseUrl,
+    Closing,
+    Hedge,
+    Lead,
+    MaxPoints,
+    ModelChoice,
+    ModelName,
+    PriceCached,
+    PriceIn,
+    PriceOut,
+)
 from sot_graph.cli.question import Words, join_words
 
 RESULTS = "results.jsonl"
@@ -65,9 +77,9 @@ def compare_answers(  # noqa: PLR0913 - one parameter for each option
     concurrency: Annotated[int, typer.Option(min=1, help="How many questions run at the same time.")] = 1,
     judge: Annotated[str | None, typer.Option(help=f"A model that judges the answers: a name, or {DEMO}.")] = None,
     judge_url: Annotated[str | None, typer.Option(help="The URL of an OpenAI-compatible server for the judge.")] = None,
-    price_in: Annotated[float | None, typer.Option(min=0, help="The price of a million input tokens.")] = None,
-    price_cached: Annotated[float | None, typer.Option(min=0, help="The same if cached. Default: --price-in.")] = None,
-    price_out: Annotated[float | None, typer.Option(min=0, help="The price of a million output tokens.")] = None,
+    price_in: PriceIn = None,
+    price_cached: PriceCached = None,
+    price_out: PriceOut = None,
     output: Output = None,
 ) -> None:
     """Answer a question with an outline and in one plain call, and compare time, tokens and quality.

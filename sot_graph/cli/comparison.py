@@ -69,7 +69,7 @@ def run_job(job: Job) -> None:
     output = job.output
     if output is None and job.file is not None:
         output = Path(f"{job.file.stem}-comparison")
-    prices = _prices(*job.prices)
+    prices = prices_or_exit(*job.prices)
     change = _read_change(job)
     chosen = choose_model(job.model)
     settings: dict[str, Any] = {
@@ -171,7 +171,8 @@ def _read_questions(question: str | None, file: Path | None) -> list[Question]:
         fail(f"--file {file} cannot be read: {error}", USAGE_ERROR)
 
 
-def _prices(price_in: float | None, price_out: float | None, price_cached: float | None) -> Prices | None:
+def prices_or_exit(price_in: float | None, price_out: float | None, price_cached: float | None) -> Prices | None:
+    """The prices of the command line; both or none."""
     if price_in is not None and price_out is not None:
         return Prices(price_in, price_out, price_cached)
     if (price_in, price_out, price_cached) != (None, None, None):

@@ -71,3 +71,7 @@ Closing = Annotated[
     bool,
     typer.Option("--closing", "-c", help="End with a sentence or two, written from the points once they are there."),
 ]
+Headings = Annotated[bool, typer.Option("--headings", help="Print each point's title above its text.")]
+PriceIn = Annotated[float | None, typer.Option(min=0, help="The price of a million input tokens.")]
+PriceCached = Annotated[float | None, typer.Option(min=0, help="The same if cached. Default: --price-in.")]
+PriceOut = Annotated[float | None, typer.Option(min=0, help="The price of a million output tokens.")]

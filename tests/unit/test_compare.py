@@ -427,7 +427,7 @@ def test_cached_tokens_have_their_own_price() -> None:
         for cached in (None, 1.0)
     ]
     assert costs == [0.021, 0.021, 0.021, (40 * 10 + 60 * 1 + 200 * 100) / 1e6]
-    assert comparison._prices(10.0, 100.0, 1.0) == Prices(10.0, 100.0, 1.0)  # noqa: SLF001 - the demo has no cache
+    assert comparison.prices_or_exit(10.0, 100.0, 1.0) == Prices(10.0, 100.0, 1.0)
 
 
 async def test_an_answer_with_missing_points_is_incomplete(monkeypatch: pytest.MonkeyPatch) -> None:

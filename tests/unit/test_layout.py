@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).parents[2] / "sot_graph"
 MODULES = sorted(ROOT.rglob("*.py"))
 ROOMS = (  # from top to bottom; imports go down
-    *("__main__", "cli", "evaluation", "__init__", "local", "llama", "local_model", "slots"),
+    *("__main__", "cli", "evaluation", "__init__", "batches", "local", "llama", "local_model", "slots"),
     *("middleware", "tools", "bulk", "graph", "demo", "nodes", "expander", "calls"),
     *("outline_reply", "replies", "prefix", "caching", "tracing", "hints", "redaction", "run"),
     *("needs", "prompts", "references", "messages"),
@@ -40,8 +40,8 @@ PRIVATE = re.compile(
 )
 LONGEST_MODULE, LONGEST_FUNCTION = 320, 60
 LIBRARY_LIMIT = 7_460
-"""The goal is 3,250; a change that raises this number says what it is for. The last: many questions (`bulk`, `throttle`)."""
-NO_LIBRARY = {"__main__", "cli", "evaluation", "demo", "local", "llama", "local_model", "slots"}
+"""The goal is 3,250; a change that raises this number says what it is for. The last: `bulk`, `throttle`."""
+NO_LIBRARY = {"__main__", "cli", "batches", "evaluation", "demo", "local", "llama", "local_model", "slots"}
 DOCUMENTED = {"_asdict", "_replace", "_exit"}
 """Public, in spite of their names: of named tuples, and of `os`."""
 LONG_BY_THEIR_DOCSTRINGS = {"create_sot_graph", "local_chat_model"}
