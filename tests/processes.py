@@ -13,7 +13,13 @@ from typing import Any, Self
 
 _CONTEXT = multiprocessing.get_context("forkserver")
 _CONTEXT.set_forkserver_preload(
-    ["sot_graph.cli.answer", "sot_graph.cli.comparison", "langchain_openai", "tests.integration.killed"]
+    [
+        "sot_graph.cli.answer",
+        "sot_graph.cli.bulk",
+        "sot_graph.cli.comparison",
+        "langchain_openai",
+        "tests.integration.killed",
+    ]
 )
 
 

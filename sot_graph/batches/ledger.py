@@ -10,7 +10,7 @@ from uuid import uuid4
 
 MOST_TRIES = 5
 """So often a request is sent again that a batch ended without, or that met a fault of the provider's."""
-GAVE_UP = (599, b'{"error": {"message": "no batch has answered this request"}}')
+GAVE_UP = (424, b'{"error": {"message": "no batch has answered this request"}}')
 _TABLES = """
 CREATE TABLE IF NOT EXISTS requests (
     id TEXT PRIMARY KEY, path TEXT, body BLOB, tag TEXT, tries INTEGER DEFAULT 0, status INTEGER, reply BLOB
@@ -96,7 +96,7 @@ class Ledger:
                 self._db.executemany("UPDATE requests SET tag = ? WHERE id = ?", ((tag, each.id) for each in taken))
         return tag, taken
 
-    def note_id(self, tag: str, ident: str) -> None:
+    def note_id(self, tag: str, ident: str | None) -> None:
         """The provider has taken a batch."""
         with self._db:
             self._db.execute("UPDATE batches SET id = ? WHERE tag = ?", (ident, tag))

@@ -14,6 +14,8 @@ from sot_graph.errors import SotError
 
 WHOLE = {"disable_streaming": True}
 """Batches have no streams; openings and endings are streamed otherwise."""
+CLIENT_RETRIES = 2
+"""Of the providers' clients, when they submit batches and look at them."""
 ENDED = frozenset({"completed", "expired", "cancelled"})
 
 
@@ -66,7 +68,7 @@ class OpenAIBatches:
         import openai  # noqa: PLC0415 - slow to import
 
         self._sdk, self._settings = openai, {"base_url": base_url, "api_key": api_key}
-        self._client = openai.OpenAI(base_url=base_url, api_key=api_key)
+        self._client = openai.OpenAI(base_url=base_url, api_key=api_key, max_retries=CLIENT_RETRIES)
 
     def model(self, name: str, desk: Desk) -> BaseChatModel:
         """The chat model, whose requests the desk answers."""
@@ -126,7 +128,9 @@ class AnthropicBatches:
         import anthropic  # noqa: PLC0415 - an extra package, and slow to import
 
         self._sdk, self._settings = anthropic, {"base_url": base_url, "api_key": api_key}
-        self._batches = anthropic.Anthropic(base_url=base_url, api_key=api_key).messages.batches
+        self._batches = anthropic.Anthropic(
+            base_url=base_url, api_key=api_key, max_retries=CLIENT_RETRIES
+        ).messages.batches
 
     def model(self, name: str, desk: Desk) -> BaseChatModel:
         """The chat model, whose requests the desk answers."""

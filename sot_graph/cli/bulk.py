@@ -180,6 +180,7 @@ async def _run(graph: Runnable[Any, Any], job: Job, answers: Answers, tally: Tal
             if not answers.has(digest(row["id"], row)):
                 yield row
 
+    answers.refresh()
     with _stopping(tally), _progress(tally) as show:
         async with aclosing(abatch_answers(graph, pending(), **job.limits)) as results:
             async for result in results:

@@ -7,7 +7,6 @@ import sys
 from array import array
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -151,7 +150,8 @@ class Answers:
     def __init__(self, path: Path) -> None:
         self.path, self.format = path, check_format(path)
         self.lines = path if self.format in JSONL else path.with_name(f"{path.name}.jsonl")
-        self._done, self._file, self._lock = array("Q"), _no_file(), _no_file()
+        self._done, self._added = array("Q"), array("Q")
+        self._file: BinaryIO | None = None
 
     def open(self) -> None:
         """Open the file, and drop a torn last line and the answers that failed.
@@ -160,15 +160,18 @@ class Answers:
             RowError: It has other lines than answers, or another process writes it.
         """
         self.lines.parent.mkdir(parents=True, exist_ok=True)
-        self._lock = _locked(self.lines.with_name(f".{self.lines.name}.lock"))
+        self._file = _locked(self.lines)
         done, is_clean = array("Q"), True
-        for line, key in self._read():
-            is_clean &= key is not None and line.endswith(b"\n")
-            done.extend([] if key is None else [key])
+        try:
+            for line, key in self._read():
+                is_clean &= key is not None and line.endswith(b"\n")
+                done.extend([] if key is None else [key])
+        except BaseException:
+            self.close()
+            raise
         self._done = array("Q", sorted(set(done)))
         if not is_clean or len(self._done) < len(done):
             self._rewrite()
-        self._file = self.lines.open("ab")
 
     def _read(self) -> Iterator[tuple[bytes, int | None]]:
         """The lines, each with the key of an answer; None if it is not to be kept."""
@@ -186,16 +189,24 @@ class Answers:
                     yield line, None if row["error"] else digest(row["id"], row)
 
     def _rewrite(self) -> None:
-        new, kept = self.lines.with_name(f"{self.lines.name}.new"), set[int]()
-        with new.open("wb") as file:
-            for line, key in self._read():
-                if key is not None and key not in kept:
-                    file.write(line if line.endswith(b"\n") else line + b"\n")
-                    kept.add(key)
-        new.replace(self.lines)  # atomic: if the process is killed, no answer is lost
+        path, kept = self.lines.with_name(f"{self.lines.name}.new"), set[int]()
+        path.unlink(missing_ok=True)
+        new = _locked(path)
+        for line, key in self._read():
+            if key is not None and key not in kept:
+                new.write(line if line.endswith(b"\n") else line + b"\n")
+                kept.add(key)
+        new.flush()
+        self.close()
+        path.replace(self.lines)  # atomic: if the process is killed, no answer is lost
+        self._file = new
+
+    def refresh(self) -> None:
+        """Count what was added among what is there."""
+        self._done, self._added = array("Q", sorted([*self._done, *self._added])), array("Q")
 
     def has(self, key: int) -> bool:
-        """Whether the row with this key is answered; see `digest`."""
+        """Whether the row with this key was answered when the file was opened or refreshed; see `digest`."""
         place = bisect_left(self._done, key)
         return place < len(self._done) and self._done[place] == key
 
@@ -204,15 +215,16 @@ class Answers:
 
     def add(self, result: Mapping[str, Any]) -> None:
         """Append a result. It is in the system's hands then, whatever happens to this process."""
-        self._file.write(json.dumps(result, ensure_ascii=False, default=str).encode("utf-8", "replace") + b"\n")
-        self._file.flush()
+        if self._file:
+            line = json.dumps(result, ensure_ascii=False, default=str)
+            self._file.write(line.encode("utf-8", "replace") + b"\n")
+            self._file.flush()
+            self._added.append(digest(result["id"], result))
 
     def close(self) -> None:
         """Close the file."""
-        self._file.close()
-        self._lock.close()
-        with suppress(OSError):
-            self.lines.with_name(f".{self.lines.name}.lock").unlink()
+        if self._file:
+            self._file.close()
 
     def convert(self, columns: Iterable[str]) -> None:
         """Make the file in its own format of the one with JSON lines."""
@@ -250,12 +262,8 @@ def _cell(value: Any) -> Any:
     return json.dumps(value, ensure_ascii=False) if isinstance(value, list | dict) else value
 
 
-def _no_file() -> BinaryIO:
-    return open(os.devnull, "ab")  # noqa: PTH123 - closed by `close`
-
-
 def _locked(path: Path) -> BinaryIO:
-    """A file that one process holds until it ends."""
+    """A file, open to append, that one process holds until it ends."""
     file = path.open("ab")
     try:
         import fcntl  # noqa: PLC0415 - not on Windows, where the second process is not noticed
@@ -263,8 +271,11 @@ def _locked(path: Path) -> BinaryIO:
         return file
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        is_current = os.path.samestat(os.fstat(file.fileno()), path.stat())  # else it was rewritten meanwhile
     except OSError:
+        is_current = False
+    if not is_current:
         file.close()
-        msg = f"another process is writing {path.name.removeprefix('.').removesuffix('.lock')}. Wait for its end."
-        raise RowError(msg) from None
+        msg = f"another process is writing {path.name}. Wait for its end."
+        raise RowError(msg)
     return file
