@@ -9,8 +9,6 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import cached_property
-from importlib import import_module
-from types import ModuleType
 from typing import Any, cast
 
 from langchain_core.callbacks import BaseCallbackHandler, BaseCallbackManager
@@ -274,25 +272,7 @@ def _streams_events(handler: BaseCallbackHandler) -> bool:
     return isinstance(handler, StreamMessagesHandlerV2)
 
 
-# Replaced by: `http_client` of `ChatAnthropic`, and one HTTP package for all clients.
-def http_clients(sdk: ModuleType, answer: Callable[[str, bytes], tuple[int, bytes]]) -> tuple[Any, Any]:
-    """The clients of a provider's package, sync and async, whose requests a function answers (path and body in)."""
-    http: Any = import_module(sdk.DefaultHttpxClient.__mro__[1].__module__.partition(".")[0])  # httpx, or httpx2
-
-    def respond(request: Any, body: bytes) -> Any:
-        status, reply = answer(request.url.path, body)
-        return http.Response(status, content=reply, headers={"content-type": "application/json"}, request=request)
-
-    class Transport(http.BaseTransport, http.AsyncBaseTransport):  # type: ignore[misc]  # known only here
-        def handle_request(self, request: Any) -> Any:
-            return respond(request, request.read())
-
-        async def handle_async_request(self, request: Any) -> Any:
-            return respond(request, await request.aread())
-
-    return sdk.DefaultHttpxClient(transport=Transport()), sdk.DefaultAsyncHttpxClient(transport=Transport())
-
-
+# Replaced by: `http_client` of `ChatAnthropic`.
 def anthropic_model(name: str, clients: tuple[Any, Any], settings: Mapping[str, Any]) -> BaseChatModel:
     """A `ChatAnthropic` with HTTP clients of ours."""
     import anthropic  # noqa: PLC0415 - an extra package

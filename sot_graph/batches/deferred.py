@@ -3,17 +3,17 @@
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from importlib import import_module
 from types import ModuleType
 from typing import Any
 
 from langchain_core.runnables import Runnable, RunnableConfig
 from langchain_core.runnables.config import ensure_config
 
-from sot_graph import _engine
 from sot_graph.batches.ledger import Ledger, Stored
 from sot_graph.errors import SotError
 
@@ -69,7 +69,25 @@ class Desk:
 
     def clients(self, sdk: ModuleType) -> tuple[Any, Any]:
         """The HTTP clients, sync and async, for a provider's package."""
-        return _engine.http_clients(sdk, lambda path, body: self.answer("/v1/" + path.rpartition("/v1/")[2], body))
+        return _http_clients(sdk, lambda path, body: self.answer("/v1/" + path.rpartition("/v1/")[2], body))
+
+
+def _http_clients(sdk: ModuleType, answer: Callable[[str, bytes], tuple[int, bytes]]) -> tuple[Any, Any]:
+    """The clients of a provider's package, sync and async, whose requests a function answers (path and body in)."""
+    http: Any = import_module(sdk.DefaultHttpxClient.__mro__[1].__module__.partition(".")[0])  # httpx, or httpx2
+
+    def respond(request: Any, body: bytes) -> Any:
+        status, reply = answer(request.url.path, body)
+        return http.Response(status, content=reply, headers={"content-type": "application/json"}, request=request)
+
+    class Transport(http.BaseTransport, http.AsyncBaseTransport):  # type: ignore[misc]  # known only here
+        def handle_request(self, request: Any) -> Any:
+            return respond(request, request.read())
+
+        async def handle_async_request(self, request: Any) -> Any:
+            return respond(request, await request.aread())
+
+    return sdk.DefaultHttpxClient(transport=Transport()), sdk.DefaultAsyncHttpxClient(transport=Transport())
 
 
 class Deferred(Runnable[Any, Any]):

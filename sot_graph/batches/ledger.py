@@ -84,7 +84,7 @@ class Ledger:
         size = 0
         wanted = "SELECT id, path, body FROM requests WHERE tag IS NULL AND status IS NULL ORDER BY path, rowid"
         with closing(self._db.execute(wanted)) as rows:
-            for each in map(Stored._make, rows):
+            for each in (Stored(*row) for row in rows):
                 size += len(each.body) + 200  # what stands around it
                 if taken and (each.path != taken[0].path or len(taken) >= limits.requests or size > limits.size):
                     break
