@@ -9,6 +9,7 @@ if typing.TYPE_CHECKING:
     from sot_graph.local import local_chat_model
     from sot_graph.middleware import SkeletonOfThoughtMiddleware
     from sot_graph.references import merge_with_references
+    from sot_graph.routing import Router, load_router
     from sot_graph.state import OutlineItem, Point, SotInput, SotOutput, SotState
     from sot_graph.streaming import SotEvent, SotTransformer, astream_answer, stream_answer
     from sot_graph.tools import create_sot_tool
@@ -22,6 +23,7 @@ else:
         "local": ("local_chat_model",),
         "middleware": ("SkeletonOfThoughtMiddleware",),
         "references": ("merge_with_references",),
+        "routing": ("Router", "load_router"),
         "state": ("OutlineItem", "Point", "SotInput", "SotOutput", "SotState"),
         "streaming": ("SotEvent", "SotTransformer", "astream_answer", "stream_answer"),
         "tools": ("create_sot_tool",),
@@ -47,6 +49,7 @@ __all__ = [
     "OutlineItem",
     "Point",
     "ReplyError",
+    "Router",
     "SkeletonOfThoughtMiddleware",
     "SotError",
     "SotEvent",
@@ -60,6 +63,7 @@ __all__ = [
     "astream_answer",
     "create_sot_graph",
     "create_sot_tool",
+    "load_router",
     "local_chat_model",
     "merge_with_references",
     "stream_answer",

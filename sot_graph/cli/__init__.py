@@ -1,4 +1,4 @@
-"""The command line: `sot-graph ask`, `compare` and `draw`. It needs the extra `cli`."""
+"""The command line: `sot-graph ask`, `compare`, `draw` and `route`. It needs the extra `cli`."""
 
 import sys
 

@@ -6,8 +6,9 @@ from typing import Annotated, Any
 
 import typer
 
-from sot_graph.cli.options import BaseUrl, Closing, Detail, Hedge, Lead, MaxPoints, ModelChoice, ModelName
+from sot_graph.cli.options import BaseUrl, Closing, Detail, Hedge, Lead, MaxPoints, ModelChoice, ModelName, RouteName
 from sot_graph.cli.question import Words, read_question
+from sot_graph.cli.route import DEFAULT_ROUTER, load_or_exit
 from sot_graph.cli.terminal import USAGE_ERROR, error_line, fail, has_terminal
 
 EXAMPLES = """
@@ -42,6 +43,7 @@ def ask(  # noqa: PLR0913 - one parameter for each option
     closing: Closing = False,
     hedge: Hedge = None,
     detail: Detail = "titles",
+    route: RouteName = "auto",
     review: Annotated[
         bool, typer.Option("--review", "-r", help="Edit the outline in $EDITOR before its points are written.")
     ] = False,
@@ -67,10 +69,11 @@ def ask(  # noqa: PLR0913 - one parameter for each option
         fail("--review needs a terminal for the editor. Without a terminal, give the titles as --outline.", USAGE_ERROR)
     text = read_question(question)
     given = {"question": text} if outline is None else {"question": text, "outline": _read_outline(outline)}
+    chosen_route = route if route in {"auto", "always"} else load_or_exit(None if route == DEFAULT_ROUTER else route)
     from sot_graph.cli.answer import Display, answer_question  # noqa: PLC0415 - slow, and the help does not need it
 
     options: Any = {"max_points": max_points, "headings": headings, "lead": lead, "closing": closing, "review": review}
-    options |= {"hedge": hedge, "detail": detail}
+    options |= {"hedge": hedge, "detail": detail, "route": chosen_route}
     display = Display(watch=watch, as_json=as_json, timeline=timeline)
     answer_question(given, ModelChoice(model, base_url), options, display)
 

@@ -6,7 +6,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from sot_graph.cli import ask, compare, draw
+from sot_graph.cli import ask, compare, draw, route
 from sot_graph.cli.langsmith_log import capture_client_log, flush_traces
 from sot_graph.cli.terminal import (
     READER_LEFT,
@@ -32,6 +32,7 @@ app = typer.Typer(
 app.command(epilog=ask.EXAMPLES)(ask.ask)
 app.command("compare", epilog=compare.EXAMPLES)(compare.compare_answers)
 app.command(epilog=draw.EXAMPLES)(draw.draw)
+app.add_typer(route.app, name="route")
 
 
 def _print_version(*, value: bool) -> None:

@@ -17,6 +17,8 @@ ROOMS = (  # from top to bottom; imports go down
     *("streaming", "checks"),
     *("hedging", "concurrency"),
     *(
+        "routing",
+        "features",
         "errors",
         "scopes",
         "state",
@@ -38,9 +40,10 @@ PRIVATE = re.compile(
     r"|langgraph\._internal|_ConfigurableModel"
 )
 LONGEST_MODULE, LONGEST_FUNCTION = 320, 60
-LIBRARY_LIMIT = 6_980
-"""The goal is 3,250; a change that raises this number says what it is for. The last: an ending (`closing`)."""
+LIBRARY_LIMIT = 7_010
+"""The goal is 3,250; a change that raises this number says what it is for. The last: a `route` may return None."""
 NO_LIBRARY = {"__main__", "cli", "evaluation", "demo", "local", "llama", "local_model", "slots"}
+NO_LIBRARY |= {"routing", "features"}  # a router of the caller's choice
 DOCUMENTED = {"_asdict", "_replace", "_exit"}
 """Public, in spite of their names: of named tuples, and of `os`."""
 LONG_BY_THEIR_DOCSTRINGS = {"create_sot_graph", "local_chat_model"}

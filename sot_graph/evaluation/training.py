@@ -1,0 +1,146 @@
+"""Train a router: a linear model over the words of labelled questions, calibrated, written as plain data.
+
+It needs the extra `router` (scikit-learn). What it writes needs nothing: see `sot_graph.routing`.
+"""
+
+import json
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from importlib.resources import files
+from typing import Any, NamedTuple
+
+from sot_graph.evaluation.labelled import Labelled
+from sot_graph.features import as_terms, features, lexicon_of
+from sot_graph.routing import FORMAT, VERSION
+
+THRESHOLD = 0.8
+"""How certain a router must be, unless it is trained with another threshold."""
+STRENGTH = 10.0
+"""The inverse of the regularisation; from a cross-validation of the default router's questions."""
+FEWEST = 10
+"""How many questions, or groups of them, each label must have."""
+FOLDS = 10
+SEEN = 2
+"""In how many questions a feature must be, to be weighed."""
+MOST_WEIGHTS, DIGITS = 8_000, 3
+"""How many weights a file has at most, and their digits after the point: below 300 kB."""
+Values = Mapping[str, float]
+
+
+class Trained(NamedTuple):
+    """A router, and how it does on questions that it was not trained on."""
+
+    text: str
+    """The content of its file."""
+    probabilities: list[float]
+    """Of each question that it suits, by a router that was trained, and calibrated, without it."""
+
+
+def train(examples: Sequence[Labelled], threshold: float = THRESHOLD) -> Trained:
+    """Train a router.
+
+    Args:
+        examples: The labelled questions.
+        threshold: How certain the router must be to decide.
+
+    Raises:
+        ImportError: scikit-learn is not installed.
+        ValueError: There are too few questions of a label.
+    """
+    import numpy as np  # noqa: PLC0415 - of the extra "router", like all of scikit-learn
+    from sklearn.model_selection import StratifiedGroupKFold  # noqa: PLC0415 - the same
+
+    labels = np.array([each.suits for each in examples])
+    groups = np.array([f"group {each.group}" if each.group else f"{i}" for i, each in enumerate(examples)])
+    _check_counts(labels.tolist(), groups.tolist())
+    classes = word_classes()
+    lexicon = lexicon_of(classes)
+    found = [features(each.question, lexicon) for each in examples]
+    scores, fold_of = np.zeros(len(examples)), np.zeros(len(examples), dtype=int)
+    folds = StratifiedGroupKFold(min(FOLDS, FEWEST), shuffle=True, random_state=0)
+    for fold, (others, own) in enumerate(folds.split(found, labels, groups)):
+        weights, bias = _fit([found[i] for i in others], labels[others])
+        scores[own], fold_of[own] = [_score(found[i], weights, bias) for i in own], fold
+    probabilities = np.zeros(len(examples))
+    for fold in set(fold_of.tolist()):
+        slope, offset = _calibrate(scores[fold_of != fold], labels[fold_of != fold])
+        probabilities[fold_of == fold] = 1 / (1 + np.exp(-(slope * scores[fold_of == fold] + offset)))
+    slope, offset = _calibrate(scores, labels)
+    weights, bias = _fit(found, labels)
+    strongest = sorted(weights, key=lambda name: (-abs(weights[name]), name))[:MOST_WEIGHTS]
+    rounded = {name: round(slope * weights[name], DIGITS) for name in sorted(strongest)}
+    data = {
+        "format": FORMAT,
+        "version": VERSION,
+        "threshold": threshold,
+        "questions": len(examples),
+        "bias": round(slope * bias + offset, DIGITS),
+        "classes": classes,
+        "weights": {name: weight for name, weight in rounded.items() if weight},
+    }
+    return Trained(_text(data), probabilities.tolist())
+
+
+def word_classes() -> dict[str, list[str]]:
+    """The classes of `word_classes.txt`; a word that several have counts for the first of them."""
+    text = (files("sot_graph.evaluation") / "word_classes.txt").read_text(encoding="utf-8")
+    found: dict[str, str] = {}
+    for name, words in re.findall(r"^\[(\w+)\]$([^\[]*)", text, re.MULTILINE):
+        for word in map(str.strip, words.split(",")):
+            found.setdefault(as_terms(word.removesuffix("*")) + "*" * word.endswith("*"), name)
+    return {name: sorted(word for word, of in found.items() if of == name) for name in dict.fromkeys(found.values())}
+
+
+def _check_counts(labels: Sequence[bool], groups: Sequence[str]) -> None:
+    """Refuse too few questions: each fold of the cross-validation needs some of both labels."""
+    for suits, label in ((True, "suitable"), (False, "unsuitable")):
+        count = len({group for each, group in zip(labels, groups, strict=True) if each == suits})
+        if count < FEWEST:
+            msg = (
+                f"a router needs {FEWEST} questions of each label at least, and some hundreds to be of use; there are "
+                f"{count} that are {label} (those of one group count once)"
+            )
+            raise ValueError(msg)
+
+
+def _fit(found: Sequence[Values], labels: Any) -> tuple[dict[str, float], float]:
+    """The weights of the features, and the bias, of a logistic regression."""
+    from sklearn.feature_extraction import DictVectorizer  # noqa: PLC0415 - of the extra "router"
+    from sklearn.linear_model import LogisticRegression  # noqa: PLC0415 - the same
+
+    counts = Counter(name for each in found for name in each)
+    known = [{name: value for name, value in each.items() if counts[name] >= SEEN} for each in found]
+    vectorizer = DictVectorizer()
+    model = LogisticRegression(C=STRENGTH, max_iter=5_000, tol=1e-6).fit(vectorizer.fit_transform(known), labels)
+    names = vectorizer.get_feature_names_out().tolist()
+    return dict(zip(names, model.coef_[0].tolist(), strict=True)), float(model.intercept_[0])
+
+
+def _score(found: Values, weights: Values, bias: float) -> float:
+    return bias + sum(weights.get(name, 0) * value for name, value in found.items())
+
+
+def _calibrate(scores: Any, labels: Any) -> tuple[float, float]:
+    """The slope and the offset that make scores of questions not trained on into probabilities (Platt's scaling)."""
+    from sklearn.linear_model import LogisticRegression  # noqa: PLC0415 - of the extra "router"
+
+    model = LogisticRegression(C=1e3, tol=1e-8).fit(scores.reshape(-1, 1), labels)
+    return max(float(model.coef_[0][0]), 0.0), float(model.intercept_[0])
+
+
+def _text(data: Mapping[str, Any]) -> str:
+    """JSON with one weight, and one class, on a line: changes can be read in a diff."""
+    parts = []
+    for key, value in data.items():
+        lines = (
+            ",\n".join(f"  {_json(name)}: {_json(each)}" for name, each in value.items())
+            if isinstance(value, dict)
+            else ""
+        )
+        parts.append(f" {_json(key)}: {{\n{lines}\n }}" if lines else f" {_json(key)}: {_json(value)}")
+    return "{\n" + ",\n".join(parts) + "\n}\n"
+
+
+def _json(value: object) -> str:
+    return json.dumps(value, ensure_ascii=False)
