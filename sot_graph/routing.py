@@ -22,7 +22,7 @@ DEFAULT = "router.json"
 """The router that comes with the package."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Router:
     """Decides by trained weights whether a question suits an outline: as `route` of `create_sot_graph`.
 
@@ -56,7 +56,7 @@ class Router:
         """How likely it is that the question suits an outline, from 0 to 1."""
         known = self.weights
         total = self.bias + sum(known.get(name, 0) * value for name, value in features(question, self._lexicon).items())
-        return 1 / (1 + math.exp(-max(-30.0, min(total, 30.0))))
+        return probability(total)
 
     @cached_property
     def _lexicon(self) -> dict[str, str]:
@@ -93,6 +93,11 @@ def load_router(path: str | Path | None = None, *, threshold: float | None = Non
         msg = f"There is no router file {source}. `sot-graph route train` makes one; load_router() has one of its own."
         raise FileNotFoundError(msg) from None
     return read_router(content, str(source), threshold)
+
+
+def probability(score: float) -> float:
+    """The probability that a score stands for, between 0 and 1 and never one of them."""
+    return 1 / (1 + math.exp(-max(-30.0, min(score, 30.0))))
 
 
 def read_router(content: bytes, name: str, threshold: float | None = None) -> Router:

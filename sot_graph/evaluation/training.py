@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from sot_graph.evaluation.labelled import Labelled
 from sot_graph.features import as_terms, features, lexicon_of
-from sot_graph.routing import FORMAT, VERSION
+from sot_graph.routing import FORMAT, VERSION, probability
 
 THRESHOLD = 0.8
 """How certain a router must be, unless it is trained with another threshold."""
@@ -20,7 +20,8 @@ STRENGTH = 10.0
 """The inverse of the regularisation; from a cross-validation of the default router's questions."""
 FEWEST = 10
 """How many questions, or groups of them, each label must have."""
-FOLDS = 10
+FOLDS = FEWEST
+"""Parts of the cross-validation."""
 SEEN = 2
 """In how many questions a feature must be, to be weighed."""
 MOST_WEIGHTS, DIGITS = 8_000, 3
@@ -48,26 +49,18 @@ def train(examples: Sequence[Labelled], threshold: float = THRESHOLD) -> Trained
         ImportError: scikit-learn is not installed.
         ValueError: There are too few questions of a label.
     """
-    import numpy as np  # noqa: PLC0415 - of the extra "router", like all of scikit-learn
-    from sklearn.model_selection import StratifiedGroupKFold  # noqa: PLC0415 - the same
+    from threadpoolctl import threadpool_limits  # noqa: PLC0415 - of scikit-learn, like it of the extra "router"
 
-    labels = np.array([each.suits for each in examples])
-    groups = np.array([f"group {each.group}" if each.group else f"{i}" for i, each in enumerate(examples)])
-    _check_counts(labels.tolist(), groups.tolist())
+    labels = [each.suits for each in examples]
+    groups = [f"group {each.group}" if each.group else f"{i}" for i, each in enumerate(examples)]
+    _check_counts(labels, groups)
     classes = word_classes()
     lexicon = lexicon_of(classes)
     found = [features(each.question, lexicon) for each in examples]
-    scores, fold_of = np.zeros(len(examples)), np.zeros(len(examples), dtype=int)
-    folds = StratifiedGroupKFold(min(FOLDS, FEWEST), shuffle=True, random_state=0)
-    for fold, (others, own) in enumerate(folds.split(found, labels, groups)):
-        weights, bias = _fit([found[i] for i in others], labels[others])
-        scores[own], fold_of[own] = [_score(found[i], weights, bias) for i in own], fold
-    probabilities = np.zeros(len(examples))
-    for fold in set(fold_of.tolist()):
-        slope, offset = _calibrate(scores[fold_of != fold], labels[fold_of != fold])
-        probabilities[fold_of == fold] = 1 / (1 + np.exp(-(slope * scores[fold_of == fold] + offset)))
-    slope, offset = _calibrate(scores, labels)
-    weights, bias = _fit(found, labels)
+    with threadpool_limits(1):  # so little data takes several threads longer than one, on a busy machine far longer
+        scores, probabilities = _cross_validate(found, labels, groups)
+        slope, offset = _calibrate(scores, labels)
+        weights, bias = _fit(found, labels)
     strongest = sorted(weights, key=lambda name: (-abs(weights[name]), name))[:MOST_WEIGHTS]
     rounded = {name: round(slope * weights[name], DIGITS) for name in sorted(strongest)}
     data = {
@@ -79,7 +72,7 @@ def train(examples: Sequence[Labelled], threshold: float = THRESHOLD) -> Trained
         "classes": classes,
         "weights": {name: weight for name, weight in rounded.items() if weight},
     }
-    return Trained(_text(data), probabilities.tolist())
+    return Trained(_text(data), probabilities)
 
 
 def word_classes() -> dict[str, list[str]]:
@@ -104,7 +97,26 @@ def _check_counts(labels: Sequence[bool], groups: Sequence[str]) -> None:
             raise ValueError(msg)
 
 
-def _fit(found: Sequence[Values], labels: Any) -> tuple[dict[str, float], float]:
+def _cross_validate(
+    found: Sequence[Values], labels: Sequence[bool], groups: Sequence[str]
+) -> tuple[list[float], list[float]]:
+    """The score and the probability of each question, by a router that was trained and calibrated without it."""
+    from sklearn.model_selection import StratifiedGroupKFold  # noqa: PLC0415 - of the extra "router"
+
+    scores, probabilities = [0.0] * len(found), [0.0] * len(found)
+    folds = list(StratifiedGroupKFold(FOLDS, shuffle=True, random_state=0).split(found, labels, groups))
+    for others, own in folds:
+        weights, bias = _fit([found[i] for i in others], [labels[i] for i in others])
+        for i in own:
+            scores[i] = bias + sum(weights.get(name, 0) * value for name, value in found[i].items())
+    for others, own in folds:
+        slope, offset = _calibrate([scores[i] for i in others], [labels[i] for i in others])
+        for i in own:
+            probabilities[i] = probability(slope * scores[i] + offset)
+    return scores, probabilities
+
+
+def _fit(found: Sequence[Values], labels: Sequence[bool]) -> tuple[dict[str, float], float]:
     """The weights of the features, and the bias, of a logistic regression."""
     from sklearn.feature_extraction import DictVectorizer  # noqa: PLC0415 - of the extra "router"
     from sklearn.linear_model import LogisticRegression  # noqa: PLC0415 - the same
@@ -117,15 +129,11 @@ def _fit(found: Sequence[Values], labels: Any) -> tuple[dict[str, float], float]
     return dict(zip(names, model.coef_[0].tolist(), strict=True)), float(model.intercept_[0])
 
 
-def _score(found: Values, weights: Values, bias: float) -> float:
-    return bias + sum(weights.get(name, 0) * value for name, value in found.items())
-
-
-def _calibrate(scores: Any, labels: Any) -> tuple[float, float]:
+def _calibrate(scores: Sequence[float], labels: Sequence[bool]) -> tuple[float, float]:
     """The slope and the offset that make scores of questions not trained on into probabilities (Platt's scaling)."""
     from sklearn.linear_model import LogisticRegression  # noqa: PLC0415 - of the extra "router"
 
-    model = LogisticRegression(C=1e3, tol=1e-8).fit(scores.reshape(-1, 1), labels)
+    model = LogisticRegression(C=1e3, tol=1e-8).fit([[score] for score in scores], labels)
     return max(float(model.coef_[0][0]), 0.0), float(model.intercept_[0])
 
 
