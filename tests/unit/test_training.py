@@ -5,6 +5,7 @@ import random
 import re
 import sys
 from collections import Counter
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from sot_graph import load_router
 from sot_graph.cli import app, model
 from sot_graph.demo import DemoChatModel
 from sot_graph.evaluation.labelled import Labelled, read_labelled
+from sot_graph.evaluation.routes import Decided, part_rows
 from sot_graph.evaluation.training import FEWEST, Trained, train, word_classes
 from sot_graph.features import features, lexicon_of
 from sot_graph.routing import read_router
@@ -253,6 +255,25 @@ def test_too_few_questions_are_refused(questions: list[Labelled], message: str) 
     with pytest.raises(ValueError, match=f"needs {FEWEST} questions of each label") as refused:
         train(questions)
     assert message in str(refused.value)
+
+
+def test_the_page_on_routing_shows_these_figures(default: Trained) -> None:
+    """Of the cross-validation only the sum is checked: versions of scikit-learn differ by a question or two."""
+    page = (TRAINED_ON.parents[2] / "docs" / "routing.md").read_text(encoding="utf-8")
+    tables = re.findall(r"^\| (held out|cross-validated) \| questions .*\n.*\n((?:\|.*\n)+)", page, re.MULTILINE)
+    shown = {name: [line.strip("| ").split(" | ") for line in table.splitlines()] for name, table in tables}
+    router, questions = load_router(), held_out()
+    decided = [Decided(each, router.probability(each.question)) for each in questions]
+    rows = [part_rows(decided, router.threshold, name, attrgetter(name))[1:] for name in ("kind", "language")]
+    assert shown["held out"][1:] == [*rows[0], *rows[1]]
+    right = sum(each.is_right for each in decided)
+    assert f"{right} of {len(questions)} are right" in page
+    assert float(shown["held out"][0][2].removesuffix(" %")) == round(100 * right / len(questions), 1)
+    seen = sum((found > 0.5) == each.suits for found, each in zip(default.probabilities, trained_on(), strict=True))
+    assert float(shown["cross-validated"][0][2].removesuffix(" %")) == pytest.approx(
+        100 * seen / len(trained_on()), abs=1
+    )
+    assert f"It was trained on {len(trained_on())} questions" in page
 
 
 # --- the commands --------------------------------------------------------------------------------
