@@ -124,7 +124,9 @@ def _fit(found: Sequence[Values], labels: Sequence[bool]) -> tuple[dict[str, flo
     counts = Counter(name for each in found for name in each)
     known = [{name: value for name, value in each.items() if counts[name] >= SEEN} for each in found]
     vectorizer = DictVectorizer()
-    model = LogisticRegression(C=STRENGTH, max_iter=5_000, tol=1e-6).fit(vectorizer.fit_transform(known), labels)
+    model = LogisticRegression(C=STRENGTH, solver="newton-cg", max_iter=1_000, tol=1e-8).fit(
+        vectorizer.fit_transform(known), labels
+    )
     names = vectorizer.get_feature_names_out().tolist()
     return dict(zip(names, model.coef_[0].tolist(), strict=True)), float(model.intercept_[0])
 
@@ -133,7 +135,7 @@ def _calibrate(scores: Sequence[float], labels: Sequence[bool]) -> tuple[float, 
     """The slope and the offset that make scores of questions not trained on into probabilities (Platt's scaling)."""
     from sklearn.linear_model import LogisticRegression  # noqa: PLC0415 - of the extra "router"
 
-    model = LogisticRegression(C=1e3, tol=1e-8).fit([[score] for score in scores], labels)
+    model = LogisticRegression(C=1e3, solver="newton-cg", tol=1e-8).fit([[score] for score in scores], labels)
     return max(float(model.coef_[0][0]), 0.0), float(model.intercept_[0])
 
 

@@ -194,8 +194,8 @@ def test_training_again_gives_the_same_decisions(default: Trained) -> None:
     assert again.threshold == shipped.threshold
     for each in [*trained_on(), *held_out()]:
         first, second = again.probability(each.question), shipped.probability(each.question)
-        assert first == pytest.approx(second, abs=0.01), each.question
-        is_close = min(abs(max(second, 1 - second) - shipped.threshold), abs(second - 0.5)) < 0.01
+        assert first == pytest.approx(second, abs=0.03), each.question
+        is_close = min(abs(max(second, 1 - second) - shipped.threshold), abs(second - 0.5)) < 0.03
         assert is_close or again(each.question) == shipped(each.question), each.question
 
 
