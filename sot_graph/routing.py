@@ -22,6 +22,10 @@ DEFAULT = "router.json"
 """The router that comes with the package."""
 
 
+_MOST = 1e100
+"""No number of a router is larger; neither NaN nor infinity is a number here."""
+
+
 @dataclass(frozen=True, eq=False)
 class Router:
     """Decides by trained weights whether a question suits an outline: as `route` of `create_sot_graph`.
@@ -36,7 +40,7 @@ class Router:
         from sot_graph import load_router
 
         router = load_router()
-        print(router("What are the advantages of working from home?"), router("Solve 3x + 5 = 20 for x."))
+        print(router("What are the advantages of bees in a garden?"), router("Solve 3x + 5 = 20 for x."))
         ```
     """
 
@@ -126,7 +130,7 @@ def read_router(content: bytes, name: str, threshold: float | None = None) -> Ro
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    return isinstance(value, int | float) and not isinstance(value, bool) and -_MOST < value < _MOST
 
 
 def _is_threshold(value: Any) -> bool:

@@ -77,13 +77,14 @@ def test_at_the_threshold_a_router_is_certain(saved: Callable[..., Path]) -> Non
         (json.dumps({**SMALL, "version": "one"}), "version 'one'"),
         (json.dumps({**SMALL, "bias": None}), '"bias" must be a number'),
         (json.dumps({**SMALL, "bias": float("nan")}), '"bias" must be a number'),
+        (json.dumps({**SMALL, "bias": 10**400}), '"bias" must be a number'),
         (json.dumps({**SMALL, "weights": [1]}), '"weights" must be an object of numbers'),
         (json.dumps({**SMALL, "weights": {"a": "1"}}), '"weights" must be an object of numbers'),
         (json.dumps({**SMALL, "classes": {"a": "b"}}), '"classes" must be an object of lists of words'),
         (json.dumps({**SMALL, "classes": None}), '"classes" must be an object of lists of words'),
         (json.dumps({**SMALL, "threshold": 0.4}), '"threshold" must be a number from 0.5 to 1'),
     ],
-    ids=range(15),
+    ids=range(16),
 )
 def test_a_file_that_is_no_router_is_refused(tmp_path: Path, content: str | bytes, message: str) -> None:
     path = tmp_path / "router.json"
