@@ -10,6 +10,7 @@ if typing.TYPE_CHECKING:
     from sot_graph.local import local_chat_model
     from sot_graph.middleware import SkeletonOfThoughtMiddleware
     from sot_graph.references import merge_with_references
+    from sot_graph.routing import Router, load_router
     from sot_graph.state import OutlineItem, Point, SotInput, SotOutput, SotState
     from sot_graph.streaming import SotEvent, SotTransformer, astream_answer, stream_answer
     from sot_graph.tools import create_sot_tool
@@ -24,6 +25,7 @@ else:
         "local": ("local_chat_model",),
         "middleware": ("SkeletonOfThoughtMiddleware",),
         "references": ("merge_with_references",),
+        "routing": ("Router", "load_router"),
         "state": ("OutlineItem", "Point", "SotInput", "SotOutput", "SotState"),
         "streaming": ("SotEvent", "SotTransformer", "astream_answer", "stream_answer"),
         "tools": ("create_sot_tool",),
@@ -49,6 +51,7 @@ __all__ = [
     "OutlineItem",
     "Point",
     "ReplyError",
+    "Router",
     "SkeletonOfThoughtMiddleware",
     "SotError",
     "SotEvent",
@@ -64,6 +67,7 @@ __all__ = [
     "batch_answers",
     "create_sot_graph",
     "create_sot_tool",
+    "load_router",
     "local_chat_model",
     "merge_with_references",
     "stream_answer",

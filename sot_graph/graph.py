@@ -1,7 +1,7 @@
 """The graph: options in, wired graph out."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
-from typing import Any, Literal, Self, cast, get_type_hints
+from typing import Any, Literal, Self, TypeAlias, cast, get_type_hints
 
 from langchain_core.messages import HumanMessage, SystemMessage
 from langchain_core.runnables import Runnable, RunnableConfig, RunnableLambda
@@ -35,13 +35,16 @@ from sot_graph.streaming import SotTransformer, UntilCancelled, until_closed
 from sot_graph.text import encodable, storable
 from sot_graph.tracing import LAST_MESSAGE, graph_metadata
 
+Route: TypeAlias = Callable[[str], bool | Awaitable[bool | None] | None] | Runnable[str, bool | None]
+"""Decides which questions are answered by an outline; see `create_sot_graph`."""
+
 
 def create_sot_graph(  # noqa: PLR0913 - one option each, keyword-only
     model: str | Model,
     *,
     skeleton_model: str | Model | None = None,
     expander: Runnable[Any, Any] | Callable[..., Any] | None = None,
-    route: Literal["auto", "always"] | Callable[[str], bool | Awaitable[bool]] | Runnable[str, bool] = "auto",
+    route: Literal["auto", "always"] | Route = "auto",
     system_prompt: str | SystemMessage | None = None,
     min_points: int = 2,
     max_points: int = 10,
@@ -74,7 +77,8 @@ def create_sot_graph(  # noqa: PLR0913 - one option each, keyword-only
             another SoT graph. It receives the point's messages (a graph as its `messages`) and returns a message, a
             text, or a state with `messages` or `answer`.
         route: Which questions are answered by an outline. `"auto"`: the outline's call may decline, which costs no call
-            if an outline suits. `"always"`: all. Or your own: question in, True (outline) or False (direct) out.
+            if an outline suits. `"always"`: all. Or your own, or that of `load_router`: question in, True (outline),
+            False (direct) or None (the outline's call may decline) out.
         system_prompt: Your own, the same for every stage. Set length, style and language of the points here; without a
             word on the language, it is the question's. "" for a model that takes no system message.
         min_points: With fewer points in the model's outline, the question is answered directly. Yours is written.

@@ -1,4 +1,4 @@
-"""The command line: `sot-graph ask`, `batch`, `compare` and `draw`. It needs the extra `cli`."""
+"""The command line: `sot-graph ask`, `batch`, `compare`, `draw` and `route`. It needs the extra `cli`."""
 
 import sys
 

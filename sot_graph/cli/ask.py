@@ -6,8 +6,20 @@ from typing import Annotated, Any
 
 import typer
 
-from sot_graph.cli.options import BaseUrl, Closing, Detail, Headings, Hedge, Lead, MaxPoints, ModelChoice, ModelName
+from sot_graph.cli.options import (
+    BaseUrl,
+    Closing,
+    Detail,
+    Headings,
+    Hedge,
+    Lead,
+    MaxPoints,
+    ModelChoice,
+    ModelName,
+    RouteName,
+)
 from sot_graph.cli.question import Words, read_question
+from sot_graph.cli.route import choose_route
 from sot_graph.cli.terminal import USAGE_ERROR, error_line, fail, has_terminal
 
 EXAMPLES = """
@@ -42,6 +54,7 @@ def ask(  # noqa: PLR0913 - one parameter for each option
     closing: Closing = False,
     hedge: Hedge = None,
     detail: Detail = "titles",
+    route: RouteName = "auto",
     review: Annotated[
         bool, typer.Option("--review", "-r", help="Edit the outline in $EDITOR before its points are written.")
     ] = False,
@@ -70,7 +83,7 @@ def ask(  # noqa: PLR0913 - one parameter for each option
     from sot_graph.cli.answer import Display, answer_question  # noqa: PLC0415 - slow, and the help does not need it
 
     options: Any = {"max_points": max_points, "headings": headings, "lead": lead, "closing": closing, "review": review}
-    options |= {"hedge": hedge, "detail": detail}
+    options |= {"hedge": hedge, "detail": detail, "route": choose_route(route)}
     display = Display(watch=watch, as_json=as_json, timeline=timeline)
     answer_question(given, ModelChoice(model, base_url), options, display)
 

@@ -18,7 +18,9 @@ from sot_graph.cli.options import (
     PriceCached,
     PriceIn,
     PriceOut,
+    RouteName,
 )
+from sot_graph.cli.route import choose_route
 
 EXAMPLES = """
 Examples:
@@ -93,6 +95,7 @@ def batch(  # noqa: PLR0913 - one parameter for each option
     closing: Closing = False,
     hedge: Hedge = None,
     detail: Detail = "titles",
+    route: RouteName = "auto",
     backend: BackendName = "online",
     resume: Resume = False,
     wait: Wait = True,
@@ -108,7 +111,7 @@ def batch(  # noqa: PLR0913 - one parameter for each option
     from sot_graph.cli.bulk import Job, run_job  # noqa: PLC0415 - slow, and the help does not need it
 
     options: Any = {"max_points": max_points, "headings": headings, "lead": lead, "closing": closing}
-    options |= {"hedge": hedge, "detail": detail, "on_error": on_error}
+    options |= {"hedge": hedge, "detail": detail, "on_error": on_error, "route": choose_route(route)}
     limits: Any = {"concurrency": concurrency, "requests_per_minute": requests_per_minute}
     limits |= {"tokens_per_minute": tokens_per_minute}
     run_job(

@@ -6,7 +6,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from sot_graph.cli import ask, batch, compare, draw
+from sot_graph.cli import ask, batch, compare, draw, route
 from sot_graph.cli.langsmith_log import capture_client_log, flush_traces
 from sot_graph.cli.terminal import (
     READER_LEFT,
@@ -33,6 +33,7 @@ app.command(epilog=ask.EXAMPLES)(ask.ask)
 app.command(epilog=batch.EXAMPLES)(batch.batch)
 app.command("compare", epilog=compare.EXAMPLES)(compare.compare_answers)
 app.command(epilog=draw.EXAMPLES)(draw.draw)
+app.add_typer(route.app, name="route")
 
 
 def _print_version(*, value: bool) -> None:

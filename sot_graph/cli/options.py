@@ -64,6 +64,15 @@ Detail = Annotated[
         help="What the model's outline says: titles, or also what each point covers, needs and takes (scoped).",
     ),
 ]
+RouteName = Annotated[
+    str,
+    typer.Option(
+        "--route",
+        metavar="auto|always|default|FILE",
+        help="Which questions get an outline: those that the outline's call does not decline (auto), all (always), or "
+        "those that a trained router chooses: the one that comes with sot-graph (default), or that of a file.",
+    ),
+]
 Lead = Annotated[
     bool, typer.Option("--lead", "-l", help="Begin with an opening of a sentence or two, written beside the outline.")
 ]

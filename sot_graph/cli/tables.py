@@ -6,15 +6,13 @@ from typing import Any
 from rich.columns import Columns
 from rich.console import Console
 from rich.panel import Panel
-from rich.table import Table
 from rich.text import Text
 
-from sot_graph.cli.terminal import write
+from sot_graph.cli.terminal import table, write
 from sot_graph.evaluation.compare import Comparison
 from sot_graph.evaluation.sides import sides
 from sot_graph.evaluation.summary import (
     GAP,
-    Rows,
     answer_line,
     fit_tables,
     notes,
@@ -41,7 +39,7 @@ def print_comparison(results: list[Comparison], summary: Mapping[str, Any]) -> N
             _print_answers(results[0], summary["judge"], output)
         for choices in (times, verdicts):
             for rows in fit_tables(choices, output.width) if choices[0] else []:
-                output.print(_table(rows))
+                output.print(table(rows, GAP))
         for line in notes(summary):
             output.print(Text(strip_controls(line), style="dim"))
     write(captured.get())
@@ -60,13 +58,3 @@ def _print_answers(result: Comparison, judge: str | None, output: Console) -> No
     verdict = result["verdicts"].get(judge or "")
     for order, reason in zip((names.sot, names.plain), verdict["reasons"] if verdict else [], strict=False):
         output.print(Text(f"judge, {order} first: {strip_controls(reason)}", style="dim"))
-
-
-def _table(rows: Rows) -> Table:
-    header, *lines = rows
-    table = Table(box=None, pad_edge=False, padding=(0, GAP, 0, 0))
-    for number, name in enumerate(header):
-        table.add_column(name, justify="right" if number else "left", no_wrap=True)
-    for line in lines:
-        table.add_row(*map(Text, line))
-    return table

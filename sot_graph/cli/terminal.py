@@ -6,11 +6,14 @@ import io
 import os
 import stat
 import sys
+from collections.abc import Sequence
 from typing import NoReturn, TextIO
 
 import typer
 from rich.cells import cell_len
 from rich.console import Console
+from rich.table import Table
+from rich.text import Text
 
 from sot_graph.evaluation.text import strip_controls
 
@@ -59,6 +62,17 @@ def write(text: str) -> None:
         sys.stdout.flush()
     except BrokenPipeError:
         raise ReaderLeftError from None
+
+
+def table(rows: Sequence[Sequence[str]], gap: int = 2) -> Table:
+    """A table without lines: its header, then its rows."""
+    header, *lines = rows
+    made = Table(box=None, pad_edge=False, padding=(0, gap, 0, 0))
+    for number, name in enumerate(header):
+        made.add_column(name, justify="right" if number else "left", no_wrap=True)
+    for line in lines:
+        made.add_row(*map(Text, line))
+    return made
 
 
 def flush_output() -> None:

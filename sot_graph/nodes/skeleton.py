@@ -48,7 +48,7 @@ class Skeleton(Node):
         system_prompt: SystemMessage | None,
         habits: Habits,
         *,
-        route: Literal["auto", "always"] | Runnable[str, bool],
+        route: Literal["auto", "always"] | Runnable[str, bool | None],
         min_points: int,
         max_points: int,
         has_opening: bool,
@@ -66,9 +66,11 @@ class Skeleton(Node):
         self.is_scoped = is_scoped
         outline = ScopedOutline if is_scoped else Outline
         # To decline is one title, because some servers cannot give an empty list (vLLM issue 13821).
-        fewest = 1 if route == "auto" else self.count[0]
-        self.schemas = (bounded(fewest, max_points, outline), outline, None)
-        self._bound: tuple[Model, Model | None] | None = None
+        self.schemas = {
+            is_sure: (bounded(self.count[0] if is_sure else 1, max_points, outline), outline, None)
+            for is_sure in (True, False)
+        }
+        self._bound: dict[bool, tuple[Model, Model | None]] = {}
         self._refused: dict[str, int] = {}  # how many of the schemas a model's provider refused
 
     def steps(self, state: SotState, config: RunnableConfig) -> Steps:
@@ -82,8 +84,10 @@ class Skeleton(Node):
             raise ValueError(msg)
         revision, titles = state.get("revision"), turn.outline
         attempts: list[Attempt] = []
-        if revision or (titles is None and (yield from self._suits(turn, config, attempts))):
-            titles = yield from self._outline(turn, config, attempts, revision)
+        if revision or titles is None:
+            suits = yield from self._suits(turn, config, attempts, revision)
+            if suits is not False:
+                titles = yield from self._outline(turn, config, attempts, revision, is_sure=suits is True)
         # Too few points of a model, also of an agent's, are no outline: the question is answered directly.
         is_callers = turn.outline and not revision and run_of(config).message_config is None
         items = [*(titles or [])][:OUTLINE_LIMIT]
@@ -107,21 +111,33 @@ class Skeleton(Node):
         fresh |= {"answer": "", "answer_id": None, "ending": None}
         return {**fresh, **({"messages": turn.added} if turn.added else {})}
 
-    def _suits(self, turn: Turn, config: RunnableConfig, attempts: list[Attempt]) -> Generator[Request, Any, bool]:
-        if isinstance(self.route, str):
-            return True
+    def _suits(
+        self, turn: Turn, config: RunnableConfig, attempts: list[Attempt], revision: Revision | None
+    ) -> Generator[Request, Any, bool | None]:
+        """Whether the question suits an outline; None leaves that to the outline's call."""
+        if revision or isinstance(self.route, str):
+            return None if self.route == "auto" else True
         options: Any = {"runnable": self.route, "reader": ValueReply, "attempts": attempts}
         suits = yield self.call("skeleton", "route", config, lambda _shown: turn.question, **options)
-        if isinstance(suits, bool):
+        if suits is None or isinstance(suits, bool):
             return suits
-        msg = f"route must return True (the question suits an outline) or False (answer it directly), not {suits!r}."
+        msg = (
+            "route must return True (the question suits an outline), False (answer it directly) or None (let the "
+            f"outline's call decide), not {suits!r}."
+        )
         raise TypeError(msg)
 
     def _outline(
-        self, turn: Turn, config: RunnableConfig, attempts: list[Attempt], revision: Revision | None
+        self,
+        turn: Turn,
+        config: RunnableConfig,
+        attempts: list[Attempt],
+        revision: Revision | None,
+        *,
+        is_sure: bool,
     ) -> Generator[Request, Any, list[Any]]:
         """Ask for the outline: by a schema if the model can, else as plain text, which has titles only."""
-        may_decline = self.route == "auto" and not revision
+        may_decline = not (is_sure or revision)
         told = partial(
             outline_turns, may_decline=may_decline, has_opening=self.has_opening and not revision, revision=revision
         )
@@ -135,7 +151,7 @@ class Skeleton(Node):
         if is_warming:
             run_of(config).is_warm = True
         reply: Outlined | None = None
-        while not is_warming and (bound := self._structured(model)) is not None:
+        while not is_warming and (bound := self._structured(model, is_sure=is_sure)) is not None:
             reply = yield call(bound, StructuredReply, told(None, is_scoped=self.is_scoped))
             titles: list[Any] | None = reply.titles
             if titles is not None and (may_decline or len(clean_items(titles)[0]) >= self.min_points):
@@ -150,19 +166,21 @@ class Skeleton(Node):
             self._refuse(model, all_of_them=True)
         return outlined.titles or []
 
-    def _structured(self, model: Model) -> Model | None:
+    def _structured(self, model: Model, *, is_sure: bool) -> Model | None:
         """The model bound to a schema, if it can be, made once for as long as the model stays the same."""
-        if self._bound is None or self._bound[0] is not model:
-            schema = self.schemas[self._refused.get(dumps(model), 0) if self._refused else 0]
+        made = self._bound.get(is_sure)
+        if made is None or made[0] is not model:
+            schema = self.schemas[is_sure][self._refused.get(dumps(model), 0) if self._refused else 0]
             is_streamed = self.hedge is not None
-            self._bound = (model, structured(model, schema, is_streamed=is_streamed) if schema else None)
-        return self._bound[1]
+            made = (model, structured(model, schema, is_streamed=is_streamed) if schema else None)
+            self._bound[is_sure] = made
+        return made[1]
 
     def _refuse(self, model: Model, *, all_of_them: bool = False) -> None:
         """Do without the schema that a model's provider refused, or without any."""
-        name, last = dumps(model), len(self.schemas) - 1
+        name, last = dumps(model), len(self.schemas[True]) - 1
         self._refused[name] = last if all_of_them else min(self._refused.get(name, 0) + 1, last)
-        self._bound = None
+        self._bound = {}
 
     def _note_cap(self, outline: list[str], items: list[Any], given: int) -> None:
         """Say in the log that an outline has more points than are written."""

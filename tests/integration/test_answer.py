@@ -247,7 +247,7 @@ async def test_route_may_be_a_coroutine_function(server: FakeOpenAI) -> None:
 
 
 async def test_a_route_that_gives_no_bool_is_refused(server: FakeOpenAI, run: Run) -> None:
-    graph = create_sot_graph(server.model(), route=lambda _: "no")  # type: ignore[arg-type,return-value]
+    graph = create_sot_graph(server.model(), route=lambda _: "no")  # type: ignore[arg-type]
     with pytest.raises(TypeError, match="route must return True"):
         await run(graph, {"question": QUESTION})
     assert server.requests == []

@@ -18,6 +18,8 @@ ROOMS = (  # from top to bottom; imports go down
     "throttle",
     *("hedging", "concurrency"),
     *(
+        "routing",
+        "features",
         "errors",
         "scopes",
         "state",
@@ -39,9 +41,10 @@ PRIVATE = re.compile(
     r"|langgraph\._internal|_ConfigurableModel"
 )
 LONGEST_MODULE, LONGEST_FUNCTION = 320, 60
-LIBRARY_LIMIT = 7_480
+LIBRARY_LIMIT = 7_510
 """The goal is 3,250; a change that raises this number says what it is for. The last: `bulk`, `throttle`."""
 NO_LIBRARY = {"__main__", "cli", "batches", "evaluation", "demo", "local", "llama", "local_model", "slots"}
+NO_LIBRARY |= {"routing", "features"}  # a router of the caller's choice
 DOCUMENTED = {"_asdict", "_replace", "_exit"}
 """Public, in spite of their names: of named tuples, and of `os`."""
 LONG_BY_THEIR_DOCSTRINGS = {"create_sot_graph", "local_chat_model"}
