@@ -232,6 +232,7 @@ def _progress(tally: Tally) -> Iterator[Any]:
         MofNCompleteColumn(),
         TextColumn("{task.fields[figures]}"),
         TimeRemainingColumn(),
+        TextColumn("left"),
         console=errors,
         transient=True,
         disable=not errors.is_terminal,
