@@ -192,12 +192,12 @@ class _Asked:
 
     def answered(self, saved: Any) -> dict[str, Any] | None:
         """The state of a thread in which the question is answered already, if there is one."""
-        values = saved.values if saved and not saved.next else {}
+        values = saved.values if saved and not saved.tasks else {}
         return values if values.get("answer") else None
 
     def given_after(self, saved: Any) -> dict[str, Any] | None:
         """The input; None to continue a thread."""
-        return None if saved and saved.next else self._given
+        return None if saved and saved.tasks else self._given
 
     def run_config(self) -> RunnableConfig:
         """The config of the run."""
