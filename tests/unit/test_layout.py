@@ -38,8 +38,8 @@ PRIVATE = re.compile(
     r"|langgraph\._internal|_ConfigurableModel"
 )
 LONGEST_MODULE, LONGEST_FUNCTION = 320, 60
-LIBRARY_LIMIT = 6_980
-"""The goal is 3,250; a change that raises this number says what it is for. The last: an ending (`closing`)."""
+LIBRARY_LIMIT = 6_983
+"""The goal is 3,250; a change that raises this number says what it is for. The last: where an answer's chunk starts."""
 NO_LIBRARY = {"__main__", "cli", "evaluation", "demo", "local", "llama", "local_model", "slots"}
 DOCUMENTED = {"_asdict", "_replace", "_exit"}
 """Public, in spite of their names: of named tuples, and of `os`."""
