@@ -30,7 +30,7 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing, asynccontextmanager
 from typing import Annotated, Any
 
-from fastapi import FastAPI, Header, HTTPException, Query
+from fastapi import FastAPI, Header, HTTPException, Path, Query
 from fastapi.responses import StreamingResponse
 from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.postgres.aio import AsyncPostgresSaver
@@ -41,6 +41,7 @@ from psycopg_pool import AsyncConnectionPool
 
 from sot_graph import DemoChatModel, astream_answer, create_sot_graph
 
+Thread = Annotated[str, Path(pattern=r"^[\w-]{1,64}$")]
 Question = Annotated[str, Query(pattern=r"\S", max_length=4_000)]
 LastEventId = Annotated[str, Header(pattern=r"^(\d{1,9}-[0-9a-f]{8})?$")]
 
@@ -101,7 +102,7 @@ app = FastAPI(lifespan=lifespan)
 
 
 @app.post("/threads/{thread}", status_code=202)
-async def ask(thread: str, question: Question) -> dict[str, str]:
+async def ask(thread: Thread, question: Question) -> dict[str, str]:
     """Store a question; whoever reads the thread has it answered."""
     graph, locks = app.state.graph, app.state.locks
     if not await locks.take(thread):
@@ -116,7 +117,7 @@ async def ask(thread: str, question: Question) -> dict[str, str]:
 
 
 @app.get("/threads/{thread}")
-async def read(thread: str, last_event_id: LastEventId = "") -> StreamingResponse:
+async def read(thread: Thread, last_event_id: LastEventId = "") -> StreamingResponse:
     """Read a thread's answer, from where the reader left; what is not written yet is written."""
     if not (await app.state.graph.aget_state(config_of(thread))).created_at:
         raise HTTPException(404, "Nobody has asked anything in this thread.")

@@ -46,7 +46,7 @@ def langgraph_dev(folder: Path, *options: str, environment: Mapping[str, str]) -
 def uvicorn_workers(app: str, folder: Path, count: int = 2, *, environment: Mapping[str, str]) -> Iterator[Served]:
     """Run an app of the examples with several workers; its log is in the folder."""
     command = ["uvicorn", "--app-dir", str(EXAMPLES), app, "--workers", str(count)]
-    command += ["--log-level", "warning", "--timeout-graceful-shutdown", "2"]
+    command += ["--no-access-log", "--timeout-graceful-shutdown", "2"]
     with _server(command, "/docs", folder, environment) as served:
         yield served
 

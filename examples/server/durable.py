@@ -7,6 +7,7 @@ import argparse
 import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
+from typing import Any
 
 from langgraph_sdk import get_client
 from langgraph_sdk.client import LangGraphClient
@@ -68,8 +69,8 @@ async def main() -> None:
         async for chunk in read(client, thread, run, len(text)):
             print(chunk, end="", flush=True)
             text += chunk
-        values = await client.runs.join(thread, run)  # waits for the end of a run that is not over, too
-    print(f"\n\nRead in two parts, it is the answer: {isinstance(values, dict) and text == values['answer']}")
+        state: Any = await client.threads.get_state(thread)
+    print(f"\n\nRead in two parts, it is the answer: {text == state['values']['answer']}")
 
 
 if __name__ == "__main__":

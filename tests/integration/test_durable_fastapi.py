@@ -216,4 +216,5 @@ def test_what_is_no_question_no_thread_or_no_id_is_refused(url: str) -> None:
     new = f"{url}/threads/{uuid4().hex}"
     assert httpx.post(new, params={"question": " "}).status_code == 422
     assert httpx.get(new).status_code == 404
+    assert httpx.get(f"{new}%00").status_code == 422
     assert httpx.get(new, headers={"Last-Event-ID": "12"}).status_code == 422
