@@ -114,6 +114,7 @@ class AnswerStream:
         self._ended: set[int] = set()
         self._shown = 0  # characters of the next text that are streamed
         self._streamed: list[str] = []
+        self._length = 0  # of all that is streamed
 
     def put(self, index: int, text: str, config: RunnableConfig, *, ends: bool = False) -> None:
         """Put a text in its place, as far as it is known; when it ends, the next index moves on."""
@@ -159,8 +160,9 @@ class AnswerStream:
         if not text:
             return
         self._streamed.append(text)
+        start, self._length = self._length, self._length + len(text)
         if self._run.events:
-            emit(AnswerEvent(type="answer", text=text))
+            emit(AnswerEvent(type="answer", text=text, start=start))
         config = self._run.message_config or config
         if _engine.has_message_subscriber(config):
             _engine.push_chunk(config, self._run.message_id, text, starts=len(self._streamed) == 1)

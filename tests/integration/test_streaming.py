@@ -61,7 +61,12 @@ def events(graph: Any, given: Any, config: Any = None) -> tuple[list[Any], dict[
 
 
 def answer_of(received: list[Any]) -> str:
-    return "".join(event["text"] for event in received if event["type"] == "answer")
+    text = ""
+    for event in received:
+        if event["type"] == "answer":
+            assert event["start"] == len(text), "each chunk says where it stands"
+            text += event["text"]
+    return text
 
 
 def backwards(request: Request) -> Reply:

@@ -50,7 +50,9 @@ def filled(view: PointsView) -> PointsView:
 def test_no_view_is_wider_or_taller_than_the_terminal(kind: type[PointsView], width: int, height: int) -> None:
     console = terminal(width, height)
     view = AnswerView(terminal(200)) if kind is AnswerView else kind()
-    filled(view).on_event({"type": "answer", "text": "A line that a narrow terminal breaks into several. " * 3})
+    filled(view).on_event(
+        {"type": "answer", "text": "A line that a narrow terminal breaks into several. " * 3, "start": 0}
+    )
     lines = drawn(view, console)
     assert all(cell_len(line) <= width for line in lines)
     assert len(lines) < console.height
@@ -83,7 +85,7 @@ def numbered(lines: list[str]) -> list[int]:
 
 def test_the_unfinished_line_of_the_answer_is_above_the_points() -> None:
     view = AnswerView(terminal(80))
-    filled(view).on_event({"type": "answer", "text": "This is being written"})
+    filled(view).on_event({"type": "answer", "text": "This is being written", "start": 0})
     line, blank, headline, *points = drawn(view, terminal(80, 8))
     assert (line, blank, len(points)) == ("This is being written", "", 4)
     assert "3 of 10 points, 6 not shown" in headline
@@ -121,7 +123,7 @@ def test_the_answer_is_printed_whole_for_any_chunks(chunks: list[str], width: in
     view = AnswerView(console)
     with console.capture() as capture:
         for chunk in chunks:
-            view.on_event({"type": "answer", "text": chunk})
+            view.on_event({"type": "answer", "text": chunk, "start": 0})
         view.finish()
     printed = capture.get()
     assert all(cell_len(line) <= width for line in printed.splitlines())

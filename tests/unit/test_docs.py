@@ -20,7 +20,7 @@ from tests.documentation import PAGES, ROOT, Block, blocks, commands, compare, r
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 DOCS = {path.stem: path.read_text(encoding="utf-8") for path in PAGES}
-SERVERS = ("test_", "fastapi_sse")  # test_fastapi_example.py has the latter
+SERVERS = ("test_", "fastapi_sse", "durable_fastapi")  # the last two have tests of their own
 SCRIPTS = [path for path in sorted((ROOT / "examples").glob("*.py")) if not path.name.startswith(SERVERS)]
 PYTHON = re.compile(r"```python\n(.*?)```", re.DOTALL)
 FIRST_COMMAND = "pip install uv && uv run --no-dev --extra cli --extra local sot-graph ask --model local --outline "
