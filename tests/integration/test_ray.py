@@ -1,0 +1,215 @@
+"""Many questions on a real Ray: an actor or the driver is killed in the middle, and each question is answered once."""
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.benchmarks.server import Server, serving
+from tests.fake_openai import TITLES, Reply, Request, usual
+from tests.processes import environment, wait_until
+
+pytestmark = pytest.mark.ray
+SCRIPT = Path(__file__).parents[2] / "examples" / "bulk_ray" / "answer.py"
+ACTOR = "ray::MapWorker(MapBatches(Answerer))"
+ACTORS, BATCH = 2, 50
+POISON = "Poison?"
+
+
+def script(request: Request) -> Reply:
+    """A model that takes a moment, and refuses a question."""
+    if POISON in request.prompt:
+        return Reply(status=400, message="this question is refused")
+    reply = usual(request)
+    reply.first_token = 0.05
+    return reply
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Server]:
+    """A server in a process of its own."""
+    with serving(script) as server:
+        yield server
+
+
+@pytest.fixture
+def env() -> Iterator[dict[str, str]]:
+    """An environment in which Ray reports nothing, takes little memory and leaves nothing behind."""
+    with tempfile.TemporaryDirectory(prefix="ray") as folder:  # the path of a socket is short; that of tmp_path is not
+        own = {"RAY_TMPDIR": folder, "HOME": folder, "RAY_USAGE_STATS_ENABLED": "0"}
+        memory = {"RAY_DEFAULT_OBJECT_STORE_MAX_MEMORY_BYTES": str(100 * 2**20)}
+        yield environment(**own, **memory) | {"OPENAI_API_KEY": "none"}
+
+
+class Job:
+    """The example, in a session of its own with all processes of Ray's."""
+
+    def __init__(self, questions: Path, output: Path, env: dict[str, str], *options: str) -> None:
+        line = [sys.executable, str(SCRIPT), str(questions), str(output), *options]
+        self.log = output.with_suffix(".log")
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(line, stdout=log, stderr=log, env=env, start_new_session=True)
+
+    def wait(self) -> None:
+        """Wait for its end."""
+        self.process.wait(180)
+        assert self.process.returncode == 0, self.told()[-5_000:]
+
+    def told(self) -> str:
+        """What it and Ray have printed."""
+        return self.log.read_text(encoding="utf-8", errors="replace")
+
+    def processes(self, title: str = "") -> list[int]:
+        """The processes of its session whose title begins so."""
+        numbers = [int(folder.name) for folder in Path("/proc").iterdir() if folder.name.isdecimal()]
+        return [number for number in numbers if self._is_own(number, title)]
+
+    def _is_own(self, number: int, title: str) -> bool:
+        folder = Path(f"/proc/{number}")
+        try:
+            is_own = os.getsid(number) == self.process.pid
+            return (
+                is_own
+                and (folder / "cmdline").read_text().startswith(title)
+                and "(zombie)" not in (folder / "status").read_text()
+            )
+        except (FileNotFoundError, ProcessLookupError):  # it has ended meanwhile
+            return False
+
+    def end(self) -> None:
+        """End what is left of it."""
+        for number in self.processes():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(number, signal.SIGKILL)
+        self.process.wait()
+        wait_until(lambda: not self.processes())
+
+
+@contextmanager
+def job(*arguments: Any) -> Iterator[Job]:
+    """Run the example; nothing of it is left afterwards."""
+    running = Job(*arguments)
+    try:
+        yield running
+    finally:
+        running.end()
+
+
+def on(server: Server) -> list[str]:
+    """The options that have the questions answered by a server."""
+    model = ["--model", "fake", "--base-url", server.url]
+    return [*model, "--actors", str(ACTORS), "--batch-size", str(BATCH)]
+
+
+def write_questions(path: Path, number: int) -> list[dict[str, Any]]:
+    """Questions with an outline of one title, every hundredth without; two of them cannot be answered."""
+    rows: list[dict[str, Any]] = []
+    for index in range(number):
+        outline = [f"Light of star {index}"] if index % 100 else None
+        rows.append({"id": f"{index:04}", "question": f"What of star {index}?", "outline": outline, "kind": "star"})
+    rows[number // 2 + 1]["question"], rows[number // 3 + 1]["question"] = POISON, None
+    path.write_text("".join(f"{json.dumps(row)}\n" for row in rows), encoding="utf-8")
+    return rows
+
+
+def stored(output: Path) -> list[str]:
+    """The batches that are stored, and known to be."""
+    return [file.stem for file in output.glob("checkpoints/*.parquet") if not file.stem.endswith(".pending")]
+
+
+def results(output: Path) -> dict[str, dict[str, Any]]:
+    """The rows of the output by their ids; none is there twice."""
+    files = sorted((output / "results").glob("*"))
+    rows = [json.loads(line) for file in files for line in file.read_text(encoding="utf-8").splitlines()]
+    by_id = {row["id"]: row for row in rows}
+    assert len(by_id) == len(rows)
+    return by_id
+
+
+def calls_for(rows: Iterable[dict[str, Any]]) -> int:
+    """The model calls that questions take: one for each title of theirs, or an outline and its points."""
+    asked = [row for row in rows if row["question"]]
+    return sum(len(row["outline"]) if row["outline"] else 1 + len(TITLES) for row in asked)
+
+
+def check_answers(rows: list[dict[str, Any]], found: dict[str, dict[str, Any]]) -> None:
+    """Each question has its own answer, except those that cannot have one."""
+    assert sorted(found) == [row["id"] for row in rows]
+    for row in rows:
+        result = found[row["id"]]
+        titles = row["outline"] or TITLES
+        texts = [f"About {title.lower()} there is this to say." for title in titles]
+        assert result.items() >= row.items()
+        if row["question"] in {None, POISON}:
+            assert result["answer"] is None
+            assert ("refused" if row["question"] else "no question") in result["error"]
+        else:
+            assert (result["answer"], result["error"]) == ("\n\n".join(texts), None)
+            assert result["usage"]["output_tokens"] > 0
+
+
+def test_an_actor_that_is_killed_costs_no_question_and_a_batch_of_calls_at_most(
+    server: Server, tmp_path: Path, env: dict[str, str]
+) -> None:
+    rows = write_questions(tmp_path / "questions.jsonl", 2_000)
+    output = tmp_path / "answers"
+    server.report()
+    with job(tmp_path / "questions.jsonl", output, env, *on(server)) as running:
+        wait_until(lambda: len(stored(output)) >= 8, 90)
+        actors = running.processes(ACTOR)
+        assert len(actors) == ACTORS
+        os.kill(actors[0], signal.SIGKILL)
+        running.wait()
+    assert "A worker died or was killed" in running.log.read_text()
+    check_answers(rows, results(output))
+    calls, _most = server.report()
+    batch = [row for row in rows[:BATCH] if row["question"]]
+    assert calls_for(rows) <= len(calls) <= calls_for(rows) + calls_for(batch)
+
+
+def test_a_job_whose_driver_is_killed_is_resumed_and_asks_only_what_is_not_stored(
+    server: Server, tmp_path: Path, env: dict[str, str]
+) -> None:
+    rows = write_questions(tmp_path / "questions.jsonl", 300)
+    output = tmp_path / "answers"
+    with job(tmp_path / "questions.jsonl", output, env, *on(server)) as running:
+        wait_until(lambda: len(stored(output)) >= 2, 90)
+        running.process.kill()
+    there = stored(output)
+    assert len(there) < len(rows) / BATCH
+    server.report()
+    with job(tmp_path / "questions.jsonl", output, env, *on(server)) as running:
+        running.wait()
+    assert f"300 of 300 questions are in {output}/results" in running.log.read_text()
+    assert set(there) <= set(stored(output))
+    check_answers(rows, results(output))
+    files = [file for file in (output / "results").glob("*") if file.stem not in there]
+    new = [json.loads(line) for file in files for line in file.read_text(encoding="utf-8").splitlines()]
+    calls, _most = server.report()
+    assert len(new) < len(rows)
+    assert len(calls) == calls_for(new)
+
+
+@pytest.mark.local
+@pytest.mark.xdist_group("local")
+def test_the_local_model_answers_in_an_actor_of_its_own(tmp_path: Path, env: dict[str, str]) -> None:
+    questions, output = tmp_path / "questions.jsonl", tmp_path / "answers"
+    row = {"id": "bread", "question": "Why is bread good?", "outline": ["Its smell", "Its crust"]}
+    questions.write_text(json.dumps(row), encoding="utf-8")
+    with job(questions, output, env, "--model", "local", "--actors", "1") as running:
+        running.wait()
+    (result,) = results(output).values()
+    assert [(point["title"], point["status"]) for point in result["points"]] == [
+        ("Its smell", "written"),
+        ("Its crust", "written"),
+    ]
+    assert result["error"] is None
