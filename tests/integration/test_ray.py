@@ -30,7 +30,7 @@ def script(request: Request) -> Reply:
     if POISON in request.prompt:
         return Reply(status=400, message="this question is refused")
     reply = usual(request)
-    reply.first_token = 0.05
+    reply.first_token = 0.2
     return reply
 
 
@@ -157,6 +157,7 @@ def check_answers(rows: list[dict[str, Any]], found: dict[str, dict[str, Any]]) 
             assert result["usage"]["output_tokens"] > 0
 
 
+@pytest.mark.xdist_group("ray")
 def test_an_actor_that_is_killed_costs_no_question_and_a_batch_of_calls_at_most(
     server: Server, tmp_path: Path, env: dict[str, str]
 ) -> None:
@@ -164,29 +165,28 @@ def test_an_actor_that_is_killed_costs_no_question_and_a_batch_of_calls_at_most(
     output = tmp_path / "answers"
     server.report()
     with job(tmp_path / "questions.jsonl", output, env, *on(server)) as running:
-        wait_until(lambda: len(stored(output)) >= 8, 90)
-        actors = running.processes(ACTOR)
-        assert len(actors) == ACTORS
-        os.kill(actors[0], signal.SIGKILL)
+        wait_until(lambda: len(stored(output)) >= 8 and len(running.processes(ACTOR)) == ACTORS, 120)
+        os.kill(running.processes(ACTOR)[0], signal.SIGKILL)
+        assert running.process.poll() is None
         running.wait()
-    assert "A worker died or was killed" in running.log.read_text()
     check_answers(rows, results(output))
     calls, _most = server.report()
     batch = [row for row in rows[:BATCH] if row["question"]]
     assert calls_for(rows) <= len(calls) <= calls_for(rows) + calls_for(batch)
 
 
+@pytest.mark.xdist_group("ray")
 def test_a_job_whose_driver_is_killed_is_resumed_and_asks_only_what_is_not_stored(
     server: Server, tmp_path: Path, env: dict[str, str]
 ) -> None:
     rows = write_questions(tmp_path / "questions.jsonl", 300)
     output = tmp_path / "answers"
     with job(tmp_path / "questions.jsonl", output, env, *on(server)) as running:
-        wait_until(lambda: len(stored(output)) >= 2, 90)
+        wait_until(lambda: len(stored(output)) >= 2, 120)
         running.process.kill()
     there = stored(output)
     assert len(there) < len(rows) / BATCH
-    server.report()
+    wait_until(lambda: not server.report()[0])  # what was on its way is counted
     with job(tmp_path / "questions.jsonl", output, env, *on(server)) as running:
         running.wait()
     assert f"300 of 300 questions are in {output}/results" in running.log.read_text()
