@@ -3,12 +3,15 @@
 import hashlib
 import json
 import time
-from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Generator, Iterable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterable, Generator, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from langchain_core.runnables import Runnable, RunnableConfig
 from langchain_core.runnables.config import merge_configs
+from langgraph.checkpoint.base import BaseCheckpointSaver
+from langgraph.pregel import Pregel
+from langgraph.runtime import RunControl
 
 from sot_graph.checks import check_graph
 from sot_graph.concurrency import as_ready, as_ready_in_threads
@@ -17,6 +20,7 @@ from sot_graph.redaction import describe
 from sot_graph.run import RUN, Run
 from sot_graph.state import Point
 from sot_graph.throttle import Throttle
+from sot_graph.usage import RequestCounter, total_usage
 
 Row = str | Mapping[str, Any]
 """A question, or an object with one; see `abatch_answers`."""
@@ -39,13 +43,13 @@ def abatch_answers(
 
     The questions are read as they are needed, and results are not kept: memory does not grow with their number. The
     calls of all questions share one limit. If a server refuses a call because there are too many (429, 529), all calls
-    wait as long as it asks (15 minutes at most), then fewer run at once; the call is made again, and that does not
-    count as a retry.
+    wait as long as it asks (15 minutes at most), then fewer run at once; they wait, too, if a server that has replied
+    cannot be reached. The call is made again, and that does not count as a retry.
 
     Args:
         graph: From `create_sot_graph`, or a graph that has one as a node. With a checkpointer, the thread of a question
-            named by its `id` and its question: one that was begun before is continued, and one that was answered is not
-            asked again.
+            named by its `id` and its question: one that was begun before is resumed, one that was answered is not asked
+            again, and one of which points failed (`on_error="keep"`) is asked again in whole.
         questions: Texts, or objects with a `question` or `messages`, if you like an `id` and an `outline`, and further
             columns, which come back with the answer.
         concurrency: How many model calls run at once, over all questions; and how many questions, at most.
@@ -62,7 +66,7 @@ def abatch_answers(
 
     Raises:
         TypeError: `graph` is no graph, or a limit is no number.
-        ValueError: A limit is too small.
+        ValueError: A limit is too small, or the graph has `review=True`.
         Exception: What reading the questions raises, once the questions before are answered.
 
     Example:
@@ -96,9 +100,12 @@ def batch_answers(
     tokens_per_minute: float | None = None,
     config: RunnableConfig | None = None,
 ) -> Generator[dict[str, Any], None, None]:
-    """Answer many questions side by side, in threads; see `abatch_answers`."""
+    """Answer many questions side by side, in threads; see `abatch_answers`.
+
+    Once the results are left, no call starts any more; those that run end by themselves.
+    """
     job = _Job(graph, questions, concurrency, requests_per_minute, tokens_per_minute, config)
-    return as_ready_in_threads(enumerate(questions, start=1), job.answer, concurrency)
+    return as_ready_in_threads(enumerate(questions, start=1), job.answer, concurrency, job.stop)
 
 
 class _Job:
@@ -120,9 +127,14 @@ class _Job:
         numbers: Any = {"requests_per_minute": requests_per_minute, "tokens_per_minute": tokens_per_minute}
         for name, value in {"concurrency": concurrency, **numbers}.items():
             _check_number(name, value, is_whole=name == "concurrency")
-        self._throttle = Throttle(concurrency, **numbers)
+        if "review" in getattr(graph, "nodes", ()):
+            msg = "A graph with review=True waits for a person at each outline. Give one without it."
+            raise ValueError(msg)
+        self._throttle, self._control = Throttle(concurrency, **numbers), RunControl()
+        self._options: Any = {"control": self._control} if isinstance(graph, Pregel) else {}
         self._config = config
-        self._has_threads = bool(getattr(graph, "checkpointer", None))
+        saver = getattr(graph, "checkpointer", None)
+        self._saver = saver if isinstance(saver, BaseCheckpointSaver) else None
         nodes = getattr(getattr(graph, "builder", None), "nodes", {}).values()
         self.secrets = {secret for node in nodes for secret in getattr(node.runnable, "secrets", ())}
 
@@ -131,7 +143,10 @@ class _Job:
         asked = self._ask(row)
         try:
             asked.check()
-            saved = await self.graph.aget_state(asked.config) if self._has_threads else None
+            saved = await self.graph.aget_state(asked.config) if self._saver else None
+            if self._saver and asked.is_incomplete(saved):
+                await self._saver.adelete_thread(asked.thread)
+                saved = None
             state = asked.answered(saved) or await self.graph.ainvoke(asked.given_after(saved), asked.run_config())
             return asked.result(state)
         except Exception as error:  # noqa: BLE001 - a question that fails does not end the others
@@ -142,22 +157,30 @@ class _Job:
         asked = self._ask(row)
         try:
             asked.check()
-            saved = self.graph.get_state(asked.config) if self._has_threads else None
-            state = asked.answered(saved) or self.graph.invoke(asked.given_after(saved), asked.run_config())
+            saved = self.graph.get_state(asked.config) if self._saver else None
+            if self._saver and asked.is_incomplete(saved):
+                self._saver.delete_thread(asked.thread)
+                saved = None
+            state = asked.answered(saved)
+            state = state or self.graph.invoke(asked.given_after(saved), asked.run_config(), **self._options)
             return asked.result(state)
         except Exception as error:  # noqa: BLE001 - as in `aanswer`
             return asked.failure(error)
+
+    def stop(self) -> None:
+        """Start no call any more; those that run in threads end by themselves."""
+        self._control.request_drain("the results were left")
+        self._throttle.close()
 
     def _ask(self, row: tuple[int, Any]) -> "_Asked":
         number, values = row
         columns = values if isinstance(values, Mapping) else {"question": values}
         own = columns.get("id")
         ident = number if own is None else own
-        thread: RunnableConfig = {"configurable": {"thread_id": f"{ident}-{digest(ident, columns):x}"}}
-        config = merge_configs(
-            {"metadata": {"question_id": str(ident)}}, self._config, thread if self._has_threads else {}
-        )
-        return _Asked(number, ident, columns, config, self)
+        thread = f"{ident}-{digest(ident, columns):x}"
+        saved: RunnableConfig = {"configurable": {"thread_id": thread}} if self._saver else {}
+        config = merge_configs({"metadata": {"question_id": str(ident)}}, self._config, saved)
+        return _Asked(number, ident, thread, columns, config, self)
 
     def around(self, number: int) -> Run:
         """What stands around the run of a question: the limit that all share."""
@@ -172,10 +195,12 @@ class _Asked:
 
     number: int
     id: object
+    thread: str
     columns: Mapping[str, Any]
     config: RunnableConfig
     job: _Job
     began: float = field(default_factory=time.perf_counter)
+    counter: RequestCounter = field(default_factory=RequestCounter)
 
     def check(self) -> None:
         """Refuse a row without a question."""
@@ -186,23 +211,22 @@ class _Asked:
             )
             raise ValueError(msg)
 
-    @property
-    def _given(self) -> dict[str, Any]:
-        return given_by(self.columns)
+    def is_incomplete(self, saved: Any) -> bool:
+        """Whether a thread has an answer without some of its points: the question is asked again in whole."""
+        return not saved.tasks and any(point["status"] == "failed" for point in saved.values.get("points") or ())
 
     def answered(self, saved: Any) -> dict[str, Any] | None:
         """The state of a thread in which the question is answered already, if there is one."""
-        values = saved.values if saved and not saved.tasks else {}
-        return values if values.get("answer") else None
+        return saved.values if saved and saved.created_at and not saved.tasks else None
 
     def given_after(self, saved: Any) -> dict[str, Any] | None:
         """The input; None to continue a thread."""
-        return None if saved and saved.tasks else self._given
+        return None if saved and saved.tasks else given_by(self.columns)
 
     def run_config(self) -> RunnableConfig:
         """The config of the run."""
         configurable = {**self.config.get("configurable", {}), RUN: self.job.around(self.number)}
-        return {**self.config, "configurable": configurable}
+        return merge_configs({**self.config, "configurable": configurable}, {"callbacks": [self.counter]})
 
     def result(self, state: Mapping[str, Any]) -> dict[str, Any]:
         """The result of a run that has ended."""
@@ -217,7 +241,8 @@ class _Asked:
         points: list[Point] = []
         if isinstance(error, ExpansionError):
             points = sorted([*error.written, *error.failed], key=lambda point: point["index"])
-        return self._row(None, points, None, describe(error, self.job.secrets))
+        usage = total_usage(self.counter.usages.values())
+        return self._row(None, points, usage, describe(error, self.job.secrets))
 
     def _row(self, answer: str | None, points: list[Point], usage: object, error: str | None) -> dict[str, Any]:
         """The columns of the row, and the result."""
@@ -245,17 +270,21 @@ def _check_number(name: str, value: Any, *, is_whole: bool) -> None:
     if isinstance(value, bool) or not isinstance(value, int if is_whole else int | float):
         msg = f"{name} must be {kind}, not {value!r}."
         raise TypeError(msg)
-    if value < 1 if is_whole else value <= 0:
+    if not (value >= 1 if is_whole else value > 0):  # NaN is neither
         msg = f"{name} must be {kind}, not {value!r}."
         raise ValueError(msg)
 
 
-async def _numbered_async(rows: Iterable[Row] | AsyncIterable[Row]) -> AsyncIterator[tuple[int, Any]]:
+async def _numbered_async(rows: Iterable[Row] | AsyncIterable[Row]) -> AsyncGenerator[tuple[int, Any], None]:
     number = 0
     if isinstance(rows, AsyncIterable):
-        async for row in rows:
-            number += 1
-            yield number, row
+        try:
+            async for row in rows:
+                number += 1
+                yield number, row
+        finally:
+            if isinstance(rows, AsyncGenerator):
+                await rows.aclose()
     else:
         for numbered in enumerate(rows, start=1):
             yield numbered

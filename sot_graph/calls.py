@@ -28,6 +28,8 @@ from sot_graph.tracing import call_config
 from sot_graph.usage import Attempt, RequestCounter, attempt_record, lost_record
 
 logger = logging.getLogger(__name__)
+MOST_HELD_BACK = 20
+"""So often one call may be refused because of the others. A server refuses one that is too large in the same words."""
 
 
 @dataclass(kw_only=True)
@@ -140,8 +142,8 @@ class Call:
 
     def _note(self, attempt: "_Attempt", error: Exception | None = None) -> bool:
         """Note the end of an attempt for all limits; returns whether one of them holds the calls back now."""
-        tokens = (self.attempts[-1]["usage"] or {"total_tokens": 0})["total_tokens"]
-        return True in [limit.note(attempt.sent, tokens, error) for limit in self._limits()]
+        usage = next(each["usage"] for each in reversed(self.attempts) if not each.get("is_lost"))
+        return True in [limit.note(attempt.sent, usage, error) for limit in self._limits()]
 
     def _race(self, attempt: "_Attempt") -> Race | None:
         """The race of an attempt and the same request once more, if there may be one."""
@@ -222,7 +224,7 @@ class Call:
 
     def _pause_after(self, error: Exception, attempt: "_Attempt") -> float | None:
         """Seconds until the next attempt; None if there is none."""
-        if self._note(attempt, error):
+        if self._note(attempt, error) and self._held_back < MOST_HELD_BACK:
             self._held_back += 1
             return 0.0
         if isinstance(error, ReplyError) and attempt.reader.is_spent(None) and limits.leave_out(attempt.limits):
@@ -235,8 +237,7 @@ class Call:
 
 
 def _raise_if_stopped() -> None:
-    runtime = get_runtime()
-    if runtime.drain_requested:
+    if (runtime := get_runtime()).drain_requested:
         raise GraphDrained(runtime.drain_reason or "stopped")
 
 
@@ -246,8 +247,7 @@ class _Attempt:
     def __init__(self, call: Call, hedges: "_Attempt | None" = None) -> None:
         self._call, self.sent, self._first_token = call, time.time(), cast("float | None", None)
         self._hedges = hedges  # the request that this one is sent beside
-        self.race: Race | None = None
-        self._chunks = 0
+        self.race, self._chunks = cast("Race | None", None), 0
         # A chat model sends one request and counts its tokens itself: a callback handler would cost CPU for each chunk.
         model = chat_model_of(call.runnable)
         self.counter = None if model else RequestCounter()

@@ -10,6 +10,8 @@ from heapq import heappop, heappush
 from itertools import count
 from typing import Any, Literal, TypeVar, cast
 
+from langchain_core.messages.ai import UsageMetadata
+
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 _END: Literal["end"] = "end"
@@ -70,10 +72,17 @@ class ConcurrencyLimit:
     def release(self) -> None:
         """Give a slot to the next call."""
         with self._lock:
-            self._busy -= 1
+            self._give_back()
             self._grant()
 
-    def note(self, sent: float, tokens: int, error: Exception | None = None) -> bool:  # noqa: ARG002 - for a `Throttle`
+    def close(self) -> None:
+        """Refuse the calls that wait: they end with a `CancelledError`."""
+        with self._lock:
+            for *_place, granted in self._waiting:
+                granted.cancel()
+            self._waiting.clear()
+
+    def note(self, sent: float, usage: UsageMetadata | None, error: Exception | None) -> bool:  # noqa: ARG002 - for a `Throttle`
         """An attempt has ended; returns whether it was refused because of too many others, and these wait now, too."""
         return False
 
@@ -89,7 +98,10 @@ class ConcurrencyLimit:
             if granted.set_running_or_notify_cancel():
                 granted.set_result(None)
             else:
-                self._busy -= 1
+                self._give_back()
+
+    def _give_back(self) -> None:
+        self._busy -= 1
 
 
 Held = list[ConcurrencyLimit]
@@ -144,7 +156,7 @@ def release(held: Held) -> None:
 
 
 async def as_ready(
-    rows: AsyncIterator[Item], answer: Callable[[Item], Coroutine[Any, Any, Result]], most: int
+    rows: AsyncGenerator[Item, None], answer: Callable[[Item], Coroutine[Any, Any, Result]], most: int
 ) -> AsyncGenerator[Result, None]:
     """Answer each row, at most so many at once, and yield each result when it is ready."""
     running: set[asyncio.Task[Result]] = set()
@@ -167,6 +179,7 @@ async def as_ready(
         for task in left:
             task.cancel()
         await asyncio.gather(*left, return_exceptions=True)
+        await rows.aclose()
     if failed:
         raise failed
 
@@ -179,9 +192,9 @@ def _next(rows: AsyncIterator[Item]) -> "asyncio.Task[Item | Literal['end']]":
 
 
 def as_ready_in_threads(
-    rows: Iterator[Item], answer: Callable[[Item], Result], most: int
+    rows: Iterator[Item], answer: Callable[[Item], Result], most: int, stop: Callable[[], object]
 ) -> Generator[Result, None, None]:
-    """As `as_ready`, in threads."""
+    """As `as_ready`, in threads: they are told to stop when the generator is closed, and waited for."""
     running: set[Future[Result]] = set()
     row: Any = None
     failed: Exception | None = None
@@ -198,6 +211,7 @@ def as_ready_in_threads(
                 done, running = wait(running, return_when=FIRST_COMPLETED) if running else (set(), running)
                 yield from (future.result() for future in done)
         finally:
+            stop()
             pool.shutdown(wait=False, cancel_futures=True)
     if failed:
         raise failed

@@ -62,6 +62,8 @@ class BatchServer:
         self.files: dict[str, bytes] = {}
         self.refuses: int | None = None
         """The status of every answer, instead of what was asked."""
+        self.loses = 0
+        """So many batches are taken although the response is lost: a fault of a proxy's."""
         self._seen: Counter[str] = Counter()
 
     @property
@@ -114,10 +116,11 @@ class _Handler(BaseHTTPRequestHandler):
             rows = [json.loads(line) for line in lines]
             assert {row["url"] for row in rows} == {wanted["endpoint"]}
             batch = self.state.add([(row["custom_id"], row["body"]) for row in rows], wanted["metadata"])
-            self._send(_openai(batch))
+            self._send_taken(_openai(batch))
         else:
             rows = json.loads(content)["requests"]
-            self._send(self._anthropic(self.state.add([(row["custom_id"], row["params"]) for row in rows], {})))
+            batch = self.state.add([(row["custom_id"], row["params"]) for row in rows], {})
+            self._send_taken(self._anthropic(batch))
 
     def do_GET(self) -> None:
         path, _, _query = self.path.partition("?")
@@ -156,6 +159,13 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _send(self, body: dict[str, Any], status: int = 200) -> None:
         self._send_bytes(json.dumps(body).encode(), status)
+
+    def _send_taken(self, body: dict[str, Any]) -> None:
+        if self.state.loses:
+            self.state.loses -= 1
+            self._send({"error": {"message": "bad gateway"}}, 502)
+        else:
+            self._send(body)
 
     def _send_lines(self, rows: Iterator[dict[str, Any]]) -> None:
         self._send_bytes(b"".join(json.dumps(row).encode() + b"\n" for row in rows))

@@ -2,7 +2,7 @@
 
 import sqlite3
 from collections.abc import Iterable, Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -13,10 +13,12 @@ MOST_TRIES = 5
 GAVE_UP = (424, b'{"error": {"message": "no batch has answered this request"}}')
 _TABLES = """
 CREATE TABLE IF NOT EXISTS requests (
-    id TEXT PRIMARY KEY, path TEXT, body BLOB, tag TEXT, tries INTEGER DEFAULT 0, status INTEGER, reply BLOB
+    id TEXT PRIMARY KEY, path TEXT, body BLOB, tag TEXT, tries INTEGER DEFAULT 0, status INTEGER, reply BLOB,
+    is_wanted INTEGER DEFAULT 1
 );
 CREATE INDEX IF NOT EXISTS by_tag ON requests (tag, status);
 CREATE TABLE IF NOT EXISTS batches (tag TEXT PRIMARY KEY, id TEXT, provider TEXT);
+CREATE TABLE IF NOT EXISTS settings (text TEXT);
 """
 
 
@@ -59,20 +61,46 @@ class Ledger:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._db = sqlite3.connect(path, check_same_thread=False)
-        self._db.execute("PRAGMA journal_mode = WAL")
-        self._db.executescript(_TABLES)
+        try:
+            self._db.execute("PRAGMA journal_mode = WAL")
+            self._db.executescript(_TABLES)
+        except sqlite3.DatabaseError as error:
+            self._db.close()
+            msg = f"{path} cannot be read: {error}. Move it away to begin anew; what its batches answered is lost then."
+            raise ValueError(msg) from error
+
+    def begin(self, settings: str) -> str | None:
+        """Begin a run of the command; returns the settings of the run before it, if they are others and matter.
+
+        What failed in that run is forgotten, and asked again.
+        """
+        with self._db:
+            self._db.execute("DELETE FROM requests WHERE status >= 400")
+            before = self._db.execute("SELECT text FROM settings").fetchone()
+            matters = (
+                self.open_batches() or self._db.execute("SELECT 1 FROM requests WHERE status IS NOT NULL").fetchone()
+            )
+            if before and before[0] != settings and matters:
+                return str(before[0])
+            self._db.execute("DELETE FROM settings")
+            self._db.execute("INSERT INTO settings VALUES (?)", (settings,))
+        return None
+
+    @contextmanager
+    def collecting(self) -> Iterator[None]:
+        """Inside, `find` notes what is wanted: only that is submitted, not what an earlier run asked."""
+        with self._db:
+            self._db.execute("UPDATE requests SET is_wanted = 0 WHERE is_wanted")
+            yield
 
     def find(self, request: Stored) -> Reply | None:
-        """The reply to a request; one that is not there is wanted from now on."""
+        """The reply to a request; one that is not there is wanted."""
         row = self._db.execute("SELECT id, status, reply FROM requests WHERE id = ?", (request.id,)).fetchone()
         if row is None:
             self._db.execute("INSERT INTO requests (id, path, body) VALUES (?, ?, ?)", request)
-            return None
-        return None if row[1] is None else Reply(*row)
-
-    def commit(self) -> None:
-        """Store what is wanted."""
-        self._db.commit()
+        elif row[1] is None:
+            self._db.execute("UPDATE requests SET is_wanted = 1 WHERE id = ?", (request.id,))
+        return Reply(*row) if row and row[1] is not None else None
 
     def open_batches(self) -> list[OpenBatch]:
         """The batches that have not been read."""
@@ -82,7 +110,8 @@ class Ledger:
         """Take wanted requests for one batch, of one endpoint; returns its tag, and [] if none is wanted."""
         taken: list[Stored] = []
         size = 0
-        wanted = "SELECT id, path, body FROM requests WHERE tag IS NULL AND status IS NULL ORDER BY path, rowid"
+        wanted = "SELECT id, path, body FROM requests WHERE tag IS NULL AND status IS NULL AND is_wanted "
+        wanted += "ORDER BY path, rowid"
         with closing(self._db.execute(wanted)) as rows:
             for each in (Stored(*row) for row in rows):
                 size += len(each.body) + 200  # what stands around it
@@ -117,7 +146,8 @@ class Ledger:
         if reply.status is None or reply.status == 429 or reply.status >= 500:  # noqa: PLR2004 - HTTP
             return 0
         done = self._db.execute(
-            "UPDATE requests SET status = ?, reply = ? WHERE id = ?", (reply.status, reply.body, reply.id)
+            "UPDATE requests SET status = ?, reply = ? WHERE id = ? AND status IS NULL",
+            (reply.status, reply.body, reply.id),
         )
         return done.rowcount
 

@@ -15,7 +15,7 @@ from sot_graph.errors import SotError
 WHOLE = {"disable_streaming": True}
 """Batches have no streams; openings and endings are streamed otherwise."""
 CLIENT_RETRIES = 2
-"""Of the providers' clients, when they submit batches and look at them."""
+"""Of the providers' clients, but not when they submit a batch, which may be there although the response was lost."""
 ENDED = frozenset({"completed", "expired", "cancelled"})
 
 
@@ -36,6 +36,8 @@ class Provider(Protocol):
 
     name: str
     limits: Limits
+    doubt: str
+    """What to tell if nobody knows whether a batch was taken."""
 
     def model(self, name: str, desk: Desk) -> BaseChatModel:
         """The chat model, whose requests the desk answers."""
@@ -63,6 +65,7 @@ class OpenAIBatches:
 
     name = "openai-batch"
     limits = Limits(requests=50_000, size=190_000_000)
+    doubt = "OpenAI does not list it; --resume submits it again."
 
     def __init__(self, base_url: str | None = None, api_key: str | None = None) -> None:
         import openai  # noqa: PLC0415 - slow to import
@@ -82,12 +85,12 @@ class OpenAIBatches:
         """Submit a batch; returns its id."""
         with tempfile.TemporaryFile(suffix=".jsonl") as file:
             for each in requests:
-                line = {"custom_id": each.id, "method": "POST", "url": each.path, "body": json.loads(each.body)}
-                file.write(json.dumps(line).encode() + b"\n")
+                head = json.dumps({"custom_id": each.id, "method": "POST", "url": each.path}).encode()
+                file.write(head[:-1] + b', "body": ' + each.body + b"}\n")
             file.seek(0)
             uploaded = self._client.files.create(file=(f"sot-graph-{tag}.jsonl", file), purpose="batch")
         path: Any = requests[0].path
-        batch = self._client.batches.create(
+        batch = self._client.with_options(max_retries=0).batches.create(
             input_file_id=uploaded.id, endpoint=path, completion_window="24h", metadata={"sot_graph": tag}
         )
         return batch.id
@@ -123,14 +126,13 @@ class AnthropicBatches:
 
     name = "anthropic-batch"
     limits = Limits(requests=100_000, size=100_000_000)  # they are in memory at once; Anthropic takes 256 MB
+    doubt = "Anthropic may have taken it: look at its list of batches, and cancel it there before --resume."
 
     def __init__(self, base_url: str | None = None, api_key: str | None = None) -> None:
         import anthropic  # noqa: PLC0415 - an extra package, and slow to import
 
         self._sdk, self._settings = anthropic, {"base_url": base_url, "api_key": api_key}
-        self._batches = anthropic.Anthropic(
-            base_url=base_url, api_key=api_key, max_retries=CLIENT_RETRIES
-        ).messages.batches
+        self._client = anthropic.Anthropic(base_url=base_url, api_key=api_key, max_retries=CLIENT_RETRIES)
 
     def model(self, name: str, desk: Desk) -> BaseChatModel:
         """The chat model, whose requests the desk answers."""
@@ -140,7 +142,7 @@ class AnthropicBatches:
     def submit(self, tag: str, requests: Sequence[Stored]) -> str:  # noqa: ARG002 - Anthropic's batches have no metadata
         """Submit a batch; returns its id."""
         entries: Any = [{"custom_id": each.id, "params": json.loads(each.body)} for each in requests]
-        return self._batches.create(requests=entries).id
+        return self._client.with_options(max_retries=0).messages.batches.create(requests=entries).id
 
     def find(self, tag: str) -> str | None:  # noqa: ARG002 - the same
         """None: nothing tells one batch from another."""
@@ -148,14 +150,14 @@ class AnthropicBatches:
 
     def progress(self, ident: str) -> Progress:
         """How far a batch is."""
-        batch = self._batches.retrieve(ident)
+        batch = self._client.messages.batches.retrieve(ident)
         counts = batch.request_counts
         done = counts.succeeded + counts.errored + counts.canceled + counts.expired
         return Progress(batch.processing_status == "ended", done, done + counts.processing)
 
     def replies(self, ident: str) -> Iterator[Reply]:
         """The replies of a batch that has ended."""
-        for each in self._batches.results(ident):
+        for each in self._client.messages.batches.results(ident):
             result = each.result
             if result.type == "succeeded":
                 yield Reply(each.custom_id, 200, result.message.model_dump_json().encode())

@@ -1,6 +1,8 @@
 """What `sot-graph batch` does: a file of questions in, a file of answers out, and the progress on standard error."""
 
 import asyncio
+import logging
+import re
 import signal
 import time
 from collections.abc import Iterator
@@ -13,7 +15,9 @@ from langchain_core.messages.ai import UsageMetadata
 from langchain_core.runnables import Runnable
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from sot_graph import throttle
 from sot_graph.bulk import abatch_answers, digest
+from sot_graph.cli.backend import Backend, refuse_open_batches
 from sot_graph.cli.comparison import prices_or_exit
 from sot_graph.cli.model import choose_model, create_or_exit
 from sot_graph.cli.options import ModelChoice
@@ -22,10 +26,13 @@ from sot_graph.cli.terminal import INTERRUPTED, USAGE_ERROR, error_line, errors,
 from sot_graph.evaluation.summary import Prices
 from sot_graph.evaluation.text import fit, one_line
 from sot_graph.graph import create_sot_graph
+from sot_graph.nodes import skeleton
 from sot_graph.usage import total_usage
 
 MOST_FAILED = 20
-"""So many questions in a row without an answer end the run: the cause is one that they share, such as a wrong key."""
+"""So many questions in a row that fail for a cause that all share end the run."""
+SHARED = re.compile(r"\b40[134]\b|insufficient_quota|Connect")
+"""In the error of a question: no access, no such model, no quota, no connection."""
 MOST_NAMED = 3
 ONLINE = "online"
 WAITS = "WaitsForBatchError"
@@ -67,12 +74,18 @@ class Tally:
     usage: UsageMetadata | None = None
     is_stopping: bool = False
 
+    @property
+    def has_given_up(self) -> bool:
+        """Whether no more questions are asked."""
+        return self.in_a_row >= MOST_FAILED
+
     def note(self, result: dict[str, Any]) -> None:
         """Count a result."""
         self.usage = total_usage([self.usage, result["usage"]])
         if result["error"]:
             self.failed += 1
-            self.in_a_row += result["answer"] is None
+            is_shared = result["answer"] is None and SHARED.search(result["error"])
+            self.in_a_row = self.in_a_row + 1 if is_shared else 0
             if len(self.failures) < MOST_NAMED:
                 self.failures.append(f"{result['id']}: {fit(one_line(result['error']), 300)}")
         else:
@@ -93,6 +106,7 @@ class Tally:
 def run_job(job: Job) -> None:
     """Answer the questions, and exit with 1 if any has failed."""
     prices = prices_or_exit(*job.prices)
+    _check_backend(job)
     questions, answers = _open_files(job)
     done = sum(map(answers.has, questions.keys))
     tally = Tally(len(questions.keys), done)
@@ -107,14 +121,23 @@ def run_job(job: Job) -> None:
     _report(tally, label, prices, is_half=job.backend != ONLINE)
     if tally.is_stopping:
         fail(f"stopped. {_resume(answers)}", INTERRUPTED)
-    if tally.in_a_row >= MOST_FAILED:
+    if tally.has_given_up:
         named = "; ".join(tally.failures)
         fail(f"stopped: {MOST_FAILED} questions in a row got no answer ({named}). Mend the cause. {_resume(answers)}")
     _convert(answers, questions.columns)
     if tally.failed:
         more = tally.failed - len(tally.failures)
         lines = [*tally.failures, *([f"and {more:,} more; see {answers.lines}"] if more else [])]
-        fail(f"{tally.failed:,} questions failed. The same command asks them again.\n" + "\n".join(lines))
+        noun = "question" if tally.failed == 1 else "questions"
+        fail(f"{tally.failed:,} {noun} failed. The same command asks again.\n" + "\n".join(lines))
+
+
+def _check_backend(job: Job) -> None:
+    """Refuse options that have no meaning together."""
+    if job.backend == ONLINE and (job.resume or not job.wait):
+        fail("--resume and --no-wait are for batches: add --backend. Online, the same command resumes.", USAGE_ERROR)
+    if job.backend != ONLINE and (job.limits["requests_per_minute"] or job.limits["tokens_per_minute"]):
+        fail("limits of a minute are for calls that are made at once; leave them out with --backend.", USAGE_ERROR)
 
 
 def _open_files(job: Job) -> tuple[Questions, Answers]:
@@ -139,20 +162,19 @@ def _open_files(job: Job) -> tuple[Questions, Answers]:
 
 
 def _resume(answers: Answers) -> str:
-    return f"What is answered is in {answers.lines}; the same command goes on."
+    return f"What is answered is in {answers.lines}; the same command resumes."
 
 
 def _answer_all(job: Job, questions: Questions, answers: Answers, tally: Tally) -> str:
     """Answer what is not answered, now or by batches; returns the name of the model."""
     options: Any = {**job.options, "min_points": min(2, job.options["max_points"])}
     if job.backend != ONLINE:
-        from sot_graph.cli.backend import Backend  # noqa: PLC0415 - slow, and needed only here
-
         backend = Backend(job.backend, job.model, answers.lines, is_resumed=job.resume)
         graph = backend.graph(options)
         _print_state(questions, answers, tally)
         backend.run(lambda: asyncio.run(_run(graph, job, answers, tally)), waits=job.wait)
         return backend.label
+    refuse_open_batches(answers.lines)
     chosen = choose_model(job.model)
     online = create_or_exit(create_sot_graph, chosen.model, **options)
     _print_state(questions, answers, tally)
@@ -175,7 +197,7 @@ async def _run(graph: Runnable[Any, Any], job: Job, answers: Answers, tally: Tal
 
     def pending() -> Iterator[dict[str, Any]]:
         for row in read_rows(job.questions):
-            if tally.is_stopping:
+            if tally.is_stopping or tally.has_given_up:
                 return
             if not answers.has(digest(row["id"], row)):
                 yield row
@@ -189,9 +211,7 @@ async def _run(graph: Runnable[Any, Any], job: Job, answers: Answers, tally: Tal
                 answers.add(result)
                 tally.note(result)
                 show()
-                if tally.in_a_row >= MOST_FAILED:
-                    return False
-    return not tally.is_stopping
+    return not tally.is_stopping and not tally.has_given_up
 
 
 @contextmanager
@@ -248,8 +268,24 @@ def _progress(tally: Tally) -> Iterator[Any]:
             done = tally.done + tally.answered + tally.failed
             errors.print(f"{done:,} of {tally.total:,} · {tally.figures()}", style="dim")
 
-    with bar:
+    with bar, _warnings():
         yield show
+
+
+@contextmanager
+def _warnings() -> Iterator[None]:
+    """Print that calls are held back, above the bar; and not for each question how many points its outline had."""
+    handler = logging.Handler()
+    handler.emit = lambda record: errors.print(record.getMessage(), style="yellow", markup=False)  # type: ignore[method-assign]
+    held, outlines = logging.getLogger(throttle.__name__), logging.getLogger(skeleton.__name__)
+    level, outlines.level = outlines.level, logging.ERROR
+    held.addHandler(handler)
+    held.propagate = False
+    try:
+        yield
+    finally:
+        held.removeHandler(handler)
+        held.propagate, outlines.level = True, level
 
 
 def _report(tally: Tally, label: str, prices: Prices | None, *, is_half: bool) -> None:

@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from langchain_core.load import dumps
 from langchain_core.messages import SystemMessage
-from langchain_core.runnables import Runnable, RunnableConfig
+from langchain_core.runnables import Runnable, RunnableConfig, RunnableLambda
 from langgraph.types import Overwrite, RetryPolicy
 
 from sot_graph import _engine, prefix
@@ -118,6 +118,7 @@ class Skeleton(Node):
         if revision or isinstance(self.route, str):
             return None if self.route == "auto" else True
         options: Any = {"runnable": self.route, "reader": ValueReply, "attempts": attempts}
+        options |= {"takes_slot": not isinstance(self.route, RunnableLambda)}  # a function calls no model
         suits = yield self.call("skeleton", "route", config, lambda _shown: turn.question, **options)
         if suits is None or isinstance(suits, bool):
             return suits

@@ -142,7 +142,14 @@ def test_leave_and_come_back(server: BatchServer, name: str, questions: Path) ->
     assert "the same command with --resume fetches it" in left.output
     forgotten = batch(server, name, questions)
     assert forgotten.exit_code == 2
-    assert "names 1 batches that are with the provider. Add --resume" in forgotten.output
+    assert f"names 1 batches that are with the provider. Add --backend {name} --resume" in forgotten.output
+    online = CliRunner().invoke(
+        app, ["batch", str(questions), "-o", str(questions.with_name("answers.jsonl")), "-m", "demo"]
+    )
+    assert (online.exit_code, "names 1 batches" in online.output) == (2, True), "online would pay for them again"
+    for change in (["-m", "other"], ["--max-points", "3"], ["--lead"], ["--detail", "scoped"]):
+        other = batch(server, name, questions, "--resume", *change)
+        assert (other.exit_code, "was begun with other options" in other.output) == (2, True), other.output
     assert len(server.batches) == 1
     for each in server.batches.values():
         each.looks = 0
@@ -151,6 +158,100 @@ def test_leave_and_come_back(server: BatchServer, name: str, questions: Path) ->
     assert done.exit_code == 0, done.output
     assert server.stages() == [Counter(skeleton=COUNT), Counter(expand=COUNT * POINTS)]
     assert_whole(questions)
+
+
+def test_only_what_is_asked_now_is_submitted(server: BatchServer, name: str, questions: Path) -> None:
+    """Requests of an earlier run that no question asks any more are not paid for."""
+    server.script = lambda asked: None if asked.stage == "skeleton" else usual(asked)
+    server.looks = 10_000
+    assert batch(server, name, questions, "--no-wait").exit_code == 0
+    for each in server.batches.values():
+        each.looks = 0
+    questions.write_text(questions.read_text(encoding="utf-8").partition("\n")[0] + "\n", encoding="utf-8")
+    server.script, server.looks = usual, 1
+    assert batch(server, name, questions, "--resume").exit_code == 0
+    assert server.stages()[1:] == [Counter(skeleton=1), Counter(expand=POINTS)]
+
+
+def test_a_wrong_model_can_be_mended(server: BatchServer, questions: Path) -> None:
+    def refused(requests: list[tuple[str, dict[str, Any]]], metadata: dict[str, str]) -> Batch:
+        made = BatchServer.add(server, requests, metadata)
+        made.status, made.errors = "failed", ["no such model"]
+        return made
+
+    server.add = refused  # type: ignore[method-assign]
+    assert batch(server, "openai-batch", questions, "-m", "typo").exit_code == 1
+    del server.add
+    assert batch(server, "openai-batch", questions, "-m", "right").exit_code == 0
+    assert [{asked.body["model"] for asked, _ in each.results} for each in server.batches.values()][1:] == [
+        {"right"},
+        {"right"},
+    ]
+    assert_whole(questions)
+
+
+def test_a_lost_response_makes_no_second_batch(server: BatchServer, name: str, questions: Path) -> None:
+    server.loses = 1
+    done = batch(server, name, questions)
+    if name == "openai-batch":  # it is found by its metadata
+        assert done.exit_code == 0, done.output
+        assert len(server.batches) == 2
+        assert_whole(questions)
+    else:
+        assert done.exit_code == 1
+        assert "Anthropic may have taken it: look at its list of batches" in done.output
+        assert len(server.batches) == 1
+
+
+def test_errors_of_an_earlier_run_are_asked_again(server: BatchServer, name: str, questions: Path) -> None:
+    rows = [{"id": f"q{number}", "question": f"How do bees of kind {number} fly?"} for number in range(30)]
+    questions.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    server.script = lambda _: 401
+    done = batch(server, name, questions)
+    assert done.exit_code == 1
+    assert "stopped: 20 questions in a row" in done.output
+    server.script = usual
+    done = batch(server, name, questions)
+    assert done.exit_code == 0, done.output
+    assert {row["error"] for row in answers(questions)} == {None}
+
+
+def test_answers_do_not_wait_for_other_batches(
+    server: BatchServer, name: str, questions: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    provider = {"openai-batch": providers.OpenAIBatches, "anthropic-batch": providers.AnthropicBatches}[name]
+    monkeypatch.setattr(provider, "limits", Limits(requests=3, size=10_000_000))
+    server.looks = 10_000
+    assert batch(server, name, questions, "--no-wait").exit_code == 0
+    assert len(server.batches) == 2
+    next(iter(server.batches.values())).looks = 0
+    server.looks = 0
+    assert batch(server, name, questions, "--resume", "--no-wait").exit_code == 0
+    assert len(answers(questions)) == 3, "the points of the first three questions, although three outlines are open"
+
+
+def test_a_batch_that_is_gone(server: BatchServer, name: str, questions: Path) -> None:
+    server.looks = 10_000
+    batch(server, name, questions, "--no-wait")
+    server.refuses = 404
+    done = batch(server, name, questions, "--resume")
+    assert done.exit_code == 1
+    assert "Is it another key, or another URL" in done.output
+
+
+def test_a_ledger_that_cannot_be_read(server: BatchServer, name: str, questions: Path) -> None:
+    questions.with_name("answers.jsonl.batches").write_bytes(b"no database" * 1_000)
+    done = batch(server, name, questions)
+    assert (done.exit_code, "cannot be read" in done.output) == (2, True), done.output
+    assert server.batches == {}
+
+
+def test_what_is_uploaded_is_what_was_counted(server: BatchServer, questions: Path) -> None:
+    row = {"id": "1", "question": "蜜蜂怎么飞回家呢" * 500}
+    questions.write_text(json.dumps(row), encoding="utf-8")
+    assert batch(server, "openai-batch", questions).exit_code == 0
+    sizes = [len(content) for content in server.files.values()]
+    assert sizes[0] < 3 * 8 * 500 + 3_000, "3 bytes a character"
 
 
 def test_ctrl_c_while_it_waits(
@@ -165,7 +266,7 @@ def test_ctrl_c_while_it_waits(
         patch.setattr("sot_graph.cli.backend.time.sleep", interrupt)
         stopped = batch(server, name, questions)
     assert stopped.exit_code == 130
-    assert "goes on at the provider; the same command with --resume fetches it" in stopped.output
+    assert "stays with the provider; the same command with --resume fetches it" in stopped.output
     server.looks = 0
     for each in server.batches.values():
         each.looks = 0
@@ -263,7 +364,11 @@ def test_the_ledger_splits_by_size_and_by_endpoint(tmp_path: Path) -> None:
 
 
 def test_other_use_is_refused(server: BatchServer, name: str, questions: Path) -> None:
-    done = batch(server, name, questions, "--hedge", "2")
-    assert done.exit_code == 2
-    assert "--hedge is for calls that are made at once" in done.output
+    for change, message in (
+        (["--hedge", "2"], "--hedge is for calls that are made at once"),
+        (["--requests-per-minute", "9"], "limits of a minute are for calls that are made at once"),
+        (["--backend", "online", "--resume"], "--resume and --no-wait are for batches"),
+    ):
+        done = batch(server, name, questions, *change)
+        assert (done.exit_code, message in done.output) == (2, True), done.output
     assert server.batches == {}

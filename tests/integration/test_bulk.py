@@ -10,10 +10,13 @@ from typing import Any
 
 import pytest
 from langchain_core.callbacks import BaseCallbackHandler
+from langchain_openai import ChatOpenAI
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.types import RetryPolicy
+from pydantic import SecretStr
 
 from sot_graph import abatch_answers, batch_answers, create_sot_graph
+from sot_graph.throttle import Throttle
 from tests.fake_openai import FakeOpenAI, Reply, Request, usual
 from tests.integration.conftest import parent_of
 from tests.processes import wait_until
@@ -279,6 +282,8 @@ async def test_misuse_is_refused_at_once(server: FakeOpenAI) -> None:
             form(graph, ["Why?"], requests_per_minute="60")  # type: ignore[arg-type]
         with pytest.raises(ValueError, match="tokens_per_minute must be a number above 0"):
             form(graph, ["Why?"], tokens_per_minute=0)
+        with pytest.raises(ValueError, match="requests_per_minute must be a number above 0"):
+            form(graph, ["Why?"], requests_per_minute=float("nan"))
 
 
 async def test_runs_carry_the_callers_config_and_the_id(server: FakeOpenAI, batch: Batch) -> None:
@@ -292,3 +297,116 @@ async def test_runs_carry_the_callers_config_and_the_id(server: FakeOpenAI, batc
     await batch(create_sot_graph(server.model()), rows, config={"callbacks": [Seen()], "tags": ["evals"]})
     assert {ident for ident, _tags in seen} == {"tea"}
     assert all("evals" in tags for _ident, tags in seen)
+
+
+async def test_a_kept_answer_without_a_point_is_asked_again_in_whole(server: FakeOpenAI, batch: Batch) -> None:
+    server.script = lambda request: Reply(status=400) if request.title == "Wings" else usual(request)
+    graph = create_sot_graph(server.model(), on_error="keep", checkpointer=InMemorySaver())
+    row = {"question": QUESTIONS[0], "outline": OUTLINE}
+    (first,) = await batch(graph, [row])
+    server.script = usual
+    (second,) = await batch(graph, [row])
+    assert first["error"]
+    assert second["error"] is None
+    assert server.titles().count("Scents") == 2
+    assert all("there is this to say" not in request.prompt for request in server.requests), "a fresh thread"
+
+
+async def test_a_parent_with_a_checkpointer_is_not_asked_again(server: FakeOpenAI, batch: Batch) -> None:
+    graph = parent_of(create_sot_graph(server.model()), checkpointer=InMemorySaver())
+    rows = [{"messages": [{"role": "user", "content": question}]} for question in QUESTIONS[:2]]
+    first, second = await batch(graph, rows), await batch(graph, rows)
+    assert len(server.requests) == 2 * 5
+    assert sorted(each["answer"] for each in first) == sorted(each["answer"] for each in second)
+
+
+async def test_leaving_batch_answers_starts_no_call_any_more(server: FakeOpenAI) -> None:
+    server.script = lambda request: Reply(usual(request).text, first_token=0.0 if "kind 0" in request.prompt else 0.5)
+
+    def leave() -> None:
+        for _result in batch_answers(create_sot_graph(server.model()), QUESTIONS, concurrency=6):
+            break
+
+    await asyncio.to_thread(leave)
+    assert server.in_flight == 0, "what ran has ended by itself"
+    assert {request.stage for request in server.requests if "kind 0" not in request.prompt} == {"skeleton"}
+
+
+async def test_leaving_during_a_hold_does_not_wait_for_it(server: FakeOpenAI) -> None:
+    def script(request: Request) -> Reply:
+        is_first = "kind 0" in request.prompt
+        return usual(request) if is_first else Reply(status=429, headers={"retry-after": "600"})
+
+    server.script = script
+    row = {"question": QUESTIONS[0], "outline": ["Wings"]}
+
+    def leave() -> None:
+        for _result in batch_answers(create_sot_graph(server.model()), [row, *QUESTIONS[1:]], concurrency=2):
+            break
+
+    await asyncio.wait_for(asyncio.to_thread(leave), 60)
+
+
+async def test_a_server_that_is_away_for_a_moment_is_waited_for(batch: Batch) -> None:
+    """Once it has replied: a wrong address fails at once."""
+    wrong = create_sot_graph(ChatOpenAI(model="m", base_url="http://127.0.0.1:9/v1", api_key=SecretStr("k")))
+    (result,) = await batch(wrong, QUESTIONS[:1])
+    assert "Connection" in result["error"]
+    throttle = Throttle(4)
+    error = ConnectionRefusedError()
+    assert not throttle.note(0.0, None, error)
+    throttle.note(0.0, None, None)
+    assert throttle.note(0.0, None, error)
+
+
+async def test_a_request_that_is_too_large_fails_in_the_end(server: FakeOpenAI, batch: Batch) -> None:
+    """OpenAI refuses it with a 429, too, however often it is sent."""
+
+    def script(request: Request) -> Reply:
+        if "kind 3" in request.prompt:
+            return Reply(status=429, message="Request too large", headers={"retry-after-ms": "1"})
+        return usual(request)
+
+    server.script = script
+    results = await batch(create_sot_graph(server.model(), retry_policy=QUICK), QUESTIONS[:5], concurrency=2)
+    failed = [result for result in results if result["error"]]
+    assert [result["id"] for result in failed] == [4]
+    assert sum("kind 3" in request.prompt for request in server.requests) == 20 + 3
+
+
+async def test_what_a_failed_question_has_cost_is_known(server: FakeOpenAI, batch: Batch) -> None:
+    server.script = lambda request: Reply(status=400) if request.title == "Wings" else usual(request)
+    (result,) = await batch(create_sot_graph(server.model()), [{"question": "Why?", "outline": OUTLINE}])
+    assert result["answer"] is None
+    assert result["usage"]["total_tokens"] == 10 + 7
+
+
+async def test_a_route_of_ones_own_is_no_call(server: FakeOpenAI, batch: Batch) -> None:
+    rows = [{"question": question} for question in QUESTIONS]
+    await batch(create_sot_graph(server.model(), route=lambda _: False), rows, requests_per_minute=1_200)
+    began = sorted(request.began for request in server.requests)
+    assert len(began) == 12
+    assert began[-1] - began[0] < 2 * 12 / 20 + 1, "12 requests at 20 a second, not 24"
+
+
+async def test_a_graph_with_a_review_is_refused(server: FakeOpenAI) -> None:
+    graph = create_sot_graph(server.model(), review=True, checkpointer=InMemorySaver())
+    with pytest.raises(ValueError, match="review=True waits for a person"):
+        abatch_answers(graph, ["Why?"])
+
+
+async def test_an_async_source_is_closed_when_the_results_are_left(server: FakeOpenAI) -> None:
+    closed = asyncio.Event()
+
+    async def questions() -> AsyncIterator[str]:
+        try:
+            for question in QUESTIONS:
+                yield question
+        finally:
+            closed.set()
+
+    results = abatch_answers(create_sot_graph(server.model()), questions(), concurrency=2)
+    async for _result in results:
+        break
+    await results.aclose()
+    assert closed.is_set()

@@ -97,7 +97,7 @@ def test_ctrl_c_finishes_what_is_begun(server: FakeOpenAI, questions: Path) -> N
         done = process.wait()
     assert done.returncode == 130
     assert "Finishing the questions that are begun" in done.stderr
-    assert "the same command goes on" in done.stderr
+    assert "the same command resumes" in done.stderr
     rows = answers(questions)
     assert 3 <= len(rows) < COUNT
     assert {row["error"] for row in rows} == {None}
@@ -121,7 +121,7 @@ def test_what_failed_is_named_and_asked_again(server: FakeOpenAI, questions: Pat
     server.script = lambda request: Reply(status=400) if "bee 7 " in request.prompt else usual(request)
     done = run(*arguments(questions, server))
     assert done.returncode == 1
-    assert "1 questions failed. The same command asks them again." in done.stderr
+    assert "1 question failed. The same command asks again." in done.stderr
     assert "q7: ExpansionError: 2 of 2 points could not be written" in done.stderr
     assert len(answers(questions)) == COUNT
     server.script = usual
@@ -139,6 +139,31 @@ def test_a_cause_that_all_share_ends_the_run(server: FakeOpenAI, questions: Path
     assert "stopped: 20 questions in a row got no answer" in done.stderr
     assert "no such key" in done.stderr
     assert len(server.requests) < 2 * COUNT
+
+
+def test_bad_questions_do_not_end_the_run(server: FakeOpenAI, questions: Path) -> None:
+    """Only a cause that all share does."""
+    bad = {f"bee {number} " for number in range(30)}
+    server.script = lambda request: Reply(status=400) if any(each in request.prompt for each in bad) else usual(request)
+    done = run(*arguments(questions, server, "--concurrency", "2"))
+    assert done.returncode == 1
+    assert "30 questions failed. The same command asks again." in done.stderr
+    assert sum(row["error"] is None for row in answers(questions)) == COUNT - 30
+
+
+def test_a_hold_is_told(server: FakeOpenAI, questions: Path) -> None:
+    refused: list[Request] = []
+
+    def script(request: Request) -> Reply:
+        if "bee 7 " in request.prompt and not refused:
+            refused.append(request)
+            return Reply(status=429, message="too many", headers={"retry-after": "1"})
+        return usual(request)
+
+    server.script = script
+    done = run(*arguments(questions, server))
+    assert done.returncode == 0, done.stderr
+    assert "The server refuses calls: all wait 1 s, then 25 run at once." in done.stderr
 
 
 def test_wrong_use_is_refused_before_a_model_is_called(server: FakeOpenAI, questions: Path) -> None:
