@@ -41,10 +41,10 @@ PRIVATE = re.compile(
     r"|langgraph\._internal|_ConfigurableModel"
 )
 LONGEST_MODULE, LONGEST_FUNCTION = 320, 60
-LIBRARY_LIMIT = 7_515
-"""The goal is 3,250; a change that raises this number says what it is for. The last: `bulk`, `throttle`."""
+LIBRARY_LIMIT = 7_150
+"""The goal is 3,250; a change that raises this number says what it is for. The last: a hold that all calls share."""
 NO_LIBRARY = {"__main__", "cli", "batches", "evaluation", "demo", "local", "llama", "local_model", "slots"}
-NO_LIBRARY |= {"routing", "features"}  # a router of the caller's choice
+NO_LIBRARY |= {"routing", "features", "bulk", "throttle"}  # a router of the caller's choice, and many questions
 DOCUMENTED = {"_asdict", "_replace", "_exit"}
 """Public, in spite of their names: of named tuples, and of `os`."""
 LONG_BY_THEIR_DOCSTRINGS = {"create_sot_graph", "local_chat_model"}
