@@ -20,6 +20,8 @@ from sot_graph.cli.rows import JSONL, RowError, check_format, check_regular, pla
 
 BEGIN = b'{"id": '
 """Of each line."""
+WHOLE, PARTLY, NOTHING = 2, 1, 0
+"""What a line is worth: an answer; a failure with what was written of it; a failure."""
 
 
 class Answers:
@@ -34,7 +36,7 @@ class Answers:
     def __init__(self, path: Path) -> None:
         self.path, self.format = path, check_format(path)
         self.lines = path if self.format in JSONL else path.with_name(f"{path.name}.jsonl")
-        self._keys, self._are_answers = array("Q"), bytearray()
+        self._keys, self._worth = array("Q"), bytearray()
         """Of each line."""
         self._done, self._counted = array("Q"), 0
         self._file: FileIO | None = None
@@ -54,13 +56,13 @@ class Answers:
             raise RowError(msg)
         self.lines.parent.mkdir(parents=True, exist_ok=True)
         self._file = _locked(self.lines.resolve())
-        self._keys, self._are_answers = array("Q"), bytearray()
+        self._keys, self._worth = array("Q"), bytearray()
         try:
             self._read(self._file)
         except BaseException:
             self._release()
             raise
-        self._done = _ordered(key for key, is_answer in self._noted() if is_answer)
+        self._done = _ordered(key for key, worth in self._noted() if worth == WHOLE)
         self._counted = len(self._keys)
 
     def _read(self, file: FileIO) -> None:
@@ -81,11 +83,11 @@ class Answers:
                 size += len(line)
 
     def _note(self, row: Mapping[str, Any]) -> None:
-        self._keys.append(digest(plain(row["id"]), plain(given_by(row))))
-        self._are_answers.append(not row["error"])
+        self._keys.append(digest(row["id"], row))
+        self._worth.append(_worth(row))
 
     def _noted(self) -> Iterator[tuple[int, int]]:
-        return zip(self._keys, self._are_answers, strict=True)
+        return zip(self._keys, self._worth, strict=True)
 
     def refresh(self) -> None:
         """Count what was added among what is there."""
@@ -100,6 +102,12 @@ class Answers:
     def __len__(self) -> int:
         return len(self._done)
 
+    @property
+    def size(self) -> int:
+        """The bytes that are held in memory for what is there."""
+        arrays = (self._keys, self._done)
+        return sum(len(each) * each.itemsize for each in arrays) + len(self._worth)
+
     def add(self, result: Mapping[str, Any]) -> None:
         """Append a result. It is in the system's hands then, whatever happens to this process."""
         if self._file:
@@ -108,7 +116,9 @@ class Answers:
             self._note(row)
 
     def close(self) -> None:
-        """Leave one line for each question, the answer or else the newest failure, and close the file.
+        """Leave one line for each question, and close the file.
+
+        That is its answer; else the newest failure of which something is written; else the newest.
 
         If that cannot be written (the disk is full, say, or somebody has changed the file), all lines stay, and the
         next `open` reads them.
@@ -133,11 +143,11 @@ class Answers:
                 self._release()
 
     def _newest(self) -> dict[int, int]:
-        """The keys of several lines, each with the line to keep: the last answer, or else the last failure."""
+        """The keys of several lines, each with the line to keep: the newest of those that are worth most."""
         several = {key for key, other in pairwise(sorted(self._keys)) if key == other}
         newest: dict[int, int] = {}
-        for number, (key, is_answer) in enumerate(self._noted() if several else ()):
-            if key in several and is_answer >= self._are_answers[newest.get(key, number)]:
+        for number, (key, worth) in enumerate(self._noted() if several else ()):
+            if key in several and worth >= self._worth[newest.get(key, number)]:
                 newest[key] = number
         return newest
 
@@ -193,6 +203,14 @@ class Answers:
                 polars.scan_ndjson(escape(str(lines)), infer_schema_length=None).sink_parquet(path)
             finally:
                 lines.unlink(missing_ok=True)
+
+
+def _worth(row: Mapping[str, Any]) -> int:
+    if not row["error"]:
+        return WHOLE
+    points = row["points"] if isinstance(row["points"], list) else []
+    has_text = any(isinstance(point, dict) and point.get("status") == "written" for point in points)
+    return PARTLY if row["answer"] or has_text else NOTHING
 
 
 def _ordered(keys: Iterable[int]) -> "array[int]":

@@ -3,7 +3,6 @@
 import csv
 import json
 import math
-import sys
 from array import array
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -21,6 +20,8 @@ FORMATS = (*JSONL, ".csv", ".parquet")
 SEPARATORS = (",", ";", "\t")
 ASKING = ("question", "messages")
 """A row has one of these."""
+LARGEST_CELL = 2**31 - 1
+"""In characters; the module `csv` takes no larger number everywhere."""
 CHUNK = 1_000
 """Rows of a Parquet file that are read at once."""
 MOST_NAMED = 3
@@ -138,7 +139,7 @@ def _read_lines(path: Path) -> Iterator[tuple[int, Any]]:
 
 
 def _read_csv(path: Path) -> Iterator[tuple[int, Any]]:
-    csv.field_size_limit(sys.maxsize)
+    csv.field_size_limit(LARGEST_CELL)
     with path.open(encoding="utf-8-sig", errors="replace", newline="") as lines:
         separator = _separator(next(filter(str.strip, lines), ""))
         lines.seek(0)

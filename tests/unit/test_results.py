@@ -28,7 +28,8 @@ def write(path: Path, rows: list[Any]) -> Path:
 
 
 def result(row: dict[str, Any], error: str | None = None, answer: str | None = None) -> dict[str, Any]:
-    found: dict[str, Any] = {"points": [POINT], "usage": None, "seconds": 0.1, "error": error}
+    points = [POINT] if answer or not error else [{**POINT, "text": "", "status": "failed", "error": error}]
+    found: dict[str, Any] = {"points": points, "usage": None, "seconds": 0.1, "error": error}
     return {**row, "answer": answer or (None if error else "It is so."), **found}
 
 
@@ -83,13 +84,21 @@ def test_a_killed_process_leaves_several_lines_of_a_question(tmp_path: Path) -> 
         result(ROWS[0], "second", "Half."),
         result(ROWS[2]),
         result(ROWS[1], "after the answer"),
+        result(ROWS[0], "third"),
+        result(ROWS[3], "first"),
+        result(ROWS[3], "second"),
     ]
     path = write(tmp_path / "a.jsonl", lines)
     answers = opened(path)
     assert [has(answers, row) for row in ROWS[:3]] == [False, True, True]
     assert kept(path) == lines
     answers.close()
-    assert kept(path) == [result(ROWS[1]), result(ROWS[0], "second", "Half."), result(ROWS[2])]
+    assert kept(path) == [
+        result(ROWS[1]),
+        result(ROWS[0], "second", "Half."),  # what was paid for is not lost to a wrong key, say
+        result(ROWS[2]),
+        result(ROWS[3], "second"),
+    ]
 
 
 def test_what_was_tried_in_this_run_counts_after_refresh(tmp_path: Path) -> None:
