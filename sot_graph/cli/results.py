@@ -77,10 +77,11 @@ class Answers:
                 if row is None or not set(WRITTEN) <= row.keys():
                     msg = f"line {number} of {self.lines} is no answer. Move the file away, or choose another --output."
                     raise RowError(msg)
-                if not is_whole:
-                    _write(file, b"\n")
                 self._note(row)
                 size += len(line)
+                if not is_whole:
+                    _write(file, b"\n")
+                    return
 
     def _note(self, row: Mapping[str, Any]) -> None:
         self._keys.append(digest(row["id"], row))

@@ -11,7 +11,7 @@ from typing import Any
 
 import polars as pl
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from sot_graph.bulk import digest
@@ -137,6 +137,7 @@ def test_a_question_with_strange_text_is_known_again(tmp_path: Path) -> None:
 
 
 @given(cut=st.integers(min_value=0))
+@example(cut=-2)  # just before the end of the last line
 def test_a_line_may_be_torn_anywhere(tmp_path_factory: pytest.TempPathFactory, cut: int) -> None:
     path = write(tmp_path_factory.mktemp("torn") / "a.jsonl", [result(row) for row in ROWS])
     content = path.read_bytes()
