@@ -21,7 +21,8 @@ from sot_graph.cli.backend import Backend, refuse_open_batches
 from sot_graph.cli.comparison import prices_or_exit
 from sot_graph.cli.model import choose_model, create_or_exit
 from sot_graph.cli.options import ModelChoice
-from sot_graph.cli.rows import Answers, Questions, RowError, check_format, check_parquet, check_rows, read_rows
+from sot_graph.cli.results import Answers
+from sot_graph.cli.rows import Questions, RowError, check_format, check_parquet, check_rows, read_rows
 from sot_graph.cli.terminal import INTERRUPTED, USAGE_ERROR, error_line, errors, fail
 from sot_graph.evaluation.summary import Prices
 from sot_graph.evaluation.text import fit, one_line

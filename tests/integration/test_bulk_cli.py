@@ -193,3 +193,20 @@ def test_csv_in_and_out(server: FakeOpenAI, tmp_path: Path) -> None:
     done = run("batch", str(source), "-o", str(target), "-m", "m", "-u", server.url)
     assert done.returncode == 0, done.stderr
     assert target.read_text(encoding="utf-8").startswith("id,question,lang,answer,points,usage,seconds,error\n")
+
+
+def test_half_an_answer_stays_if_the_next_run_gets_none(server: FakeOpenAI, questions: Path) -> None:
+    """As with a key that has expired meanwhile."""
+    server.script = lambda request: (
+        Reply(status=400)
+        if "bee 7 " in request.prompt and "Scents" in request.prompt.splitlines()[-1]
+        else usual(request)
+    )
+    assert run(*arguments(questions, server)).returncode == 1
+    half = next(row for row in answers(questions) if row["error"])
+    server.script = lambda _: Reply(status=401)
+    assert run(*arguments(questions, server)).returncode == 1
+    assert next(row for row in answers(questions) if row["error"]) == half
+    assert half["answer"]
+    assert [point["status"] for point in half["points"]] == ["written", "failed"]
+    assert len(answers(questions)) == COUNT

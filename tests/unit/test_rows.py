@@ -1,17 +1,16 @@
-"""Files of questions and of answers: formats, bad rows, torn lines, and what is asked again."""
+"""Files of questions: formats, bad rows, and what is made of values that JSON has not."""
 
 import json
-from collections.abc import Callable
+import os
+from datetime import UTC, date, datetime
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from sot_graph.bulk import digest
-from sot_graph.cli.rows import Answers, RowError, check_format, check_rows, read_rows
+from sot_graph.cli.rows import FORMATS, RowError, check_format, check_rows, read_rows
 
 ROWS = [{"id": f"q{number}", "question": f"How do bees {number}?", "kind": "bees"} for number in range(5)]
 
@@ -19,27 +18,6 @@ ROWS = [{"id": f"q{number}", "question": f"How do bees {number}?", "kind": "bees
 def write(path: Path, rows: list[Any]) -> Path:
     path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     return path
-
-
-def result(row: dict[str, Any], error: str | None = None) -> dict[str, Any]:
-    found: dict[str, Any] = {
-        "answer": None if error else "It is so.",
-        "points": [],
-        "usage": None,
-        "seconds": 0.1,
-        "error": error,
-    }
-    return {**row, **found}
-
-
-def opened(path: Path) -> Answers:
-    answers = Answers(path)
-    answers.open()
-    return answers
-
-
-def kept(path: Path) -> list[Any]:
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
 def test_json_lines(tmp_path: Path) -> None:
@@ -92,11 +70,112 @@ def test_a_bad_row_is_named(tmp_path: Path, name: str) -> None:
         check_rows(path)
 
 
-def test_too_many_cells(tmp_path: Path) -> None:
+BAD_CSV = {
+    "too many cells": ("question\nWhy,not\n", "row 2 has more cells"),
+    "same name": ("question,kind,kind\nWhy?,a,b\n", "several columns have the same name .'kind'."),
+    "open quote": ('question,kind\nA,a\nB,"b\nC,c\nD,d\n', "row 3: unexpected end of data. Is a quote not closed"),
+    "open quote before another": ('question,kind\nA,"a\nB,"b"\n', "row 2: .* Is a quote not closed"),
+    "capital": ("Question,kind\nA,a\n", "row 2: it has no question.* Write 'Question' as 'question'"),
+    "space": ("kind, question\na,A\n", "Write ' question' as 'question'"),
+    "only names": ("question,kind\n,\n", "no question"),
+    "both names": ("question,answer,input_answer\nA,b,\nB,,c\n", "`answer` would come back as `input_answer`. Rename"),
+}
+
+
+@pytest.mark.parametrize("name", BAD_CSV)
+def test_a_bad_csv_file_is_refused(tmp_path: Path, name: str) -> None:
+    text, message = BAD_CSV[name]
     path = tmp_path / "q.csv"
-    path.write_text("question\nWhy,not\n", encoding="utf-8")
-    with pytest.raises(RowError, match="row 2 has more cells"):
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(RowError, match=message):
         check_rows(path)
+
+
+@pytest.mark.parametrize("separator", [";", "\t"])
+def test_csv_with_other_separators(tmp_path: Path, separator: str) -> None:
+    path = tmp_path / "q.csv"
+    path.write_text("id,question,kind\na,Who?,x\n".replace(",", separator), encoding="utf-8")
+    assert list(read_rows(path)) == [{"id": "a", "question": "Who?", "kind": "x"}]
+
+
+def test_empty_rows_and_cells_at_the_end_of_a_sheet_are_no_questions(tmp_path: Path) -> None:
+    path = tmp_path / "q.csv"
+    path.write_text("\n,,,\nquestion,kind,,\nA,a,,\n,,,\nB,b\n , ,,\n,,,\n", encoding="utf-8")
+    assert list(read_rows(path)) == [
+        {"id": 1, "question": "A", "kind": "a"},
+        {"id": 2, "question": "B", "kind": "b"},
+    ]
+
+
+def test_json_in_a_cell(tmp_path: Path) -> None:
+    path = tmp_path / "q.csv"
+    messages = [{"role": "user", "content": "What\x00?"}]
+    cells = [json.dumps(value).replace('"', '""') for value in (["Sun", {"title": "Scents"}], messages)]
+    path.write_text(
+        f'question,outline,messages,kind\nA,"{cells[0]}","{cells[1]}",[1]\nB,[Sun]; {{x}},[urgent],\n', encoding="utf-8"
+    )
+    first, second = read_rows(path)
+    assert (first["outline"], first["kind"]) == (["Sun", {"title": "Scents"}], "[1]")
+    assert first["messages"] == [{"role": "user", "content": "What\ufffd?"}]
+    assert (second["outline"], second["messages"]) == (["[Sun]", "{x}"], "[urgent]"), "text that is no JSON stays"
+
+
+def test_values_inside_of_values_are_cleaned(tmp_path: Path) -> None:
+    path = tmp_path / "q.jsonl"
+    path.write_text(
+        r'{"messages": [{"role": "user", "content": "A\ud800\u0000"}], "outline": ["B\udfff"], "own": {"\u0000": NaN}}',
+        encoding="utf-8",
+    )
+    assert list(read_rows(path)) == [
+        {
+            "id": 1,
+            "messages": [{"role": "user", "content": "A\ufffd\ufffd"}],
+            "outline": ["B\ufffd"],
+            "own": {"\ufffd": None},
+        }
+    ]
+
+
+def test_values_that_json_has_not(tmp_path: Path) -> None:
+    path = tmp_path / "q.parquet"
+    values = {
+        "missing": float("nan"),
+        "endless": float("inf"),
+        "day": date(2026, 1, 2),
+        "moment": datetime(2026, 1, 2, 3, 4, tzinfo=UTC),
+        "price": Decimal("1.50"),
+        "bytes": b"\xff!",
+        "inside": [{"score": float("nan"), "day": date(2026, 1, 2)}],
+    }
+    pl.DataFrame([{"question": "A", **values}]).write_parquet(path)
+    assert list(read_rows(path)) == [
+        {
+            "id": 1,
+            "question": "A",
+            "missing": None,
+            "endless": "inf",
+            "day": "2026-01-02",
+            "moment": "2026-01-02T03:04:00+00:00",
+            "price": "1.50",
+            "bytes": "\ufffd!",
+            "inside": [{"score": None, "day": "2026-01-02"}],
+        }
+    ]
+
+
+@pytest.mark.parametrize("suffix", FORMATS)
+def test_pipes_and_folders_are_refused(tmp_path: Path, suffix: str) -> None:
+    os.mkfifo(pipe := tmp_path / f"pipe{suffix}")
+    (folder := tmp_path / f"folder{suffix}").mkdir()
+    for path in (pipe, folder):
+        with pytest.raises(RowError, match="no regular file"):
+            check_rows(path)
+
+
+def test_a_name_is_no_pattern(tmp_path: Path) -> None:
+    for name in ("q[1].parquet", "q1.parquet"):
+        pl.DataFrame([{"question": name}]).write_parquet(tmp_path / name)
+    assert [row["question"] for row in read_rows(tmp_path / "q[1].parquet")] == ["q[1].parquet"]
 
 
 def test_only_known_formats() -> None:
@@ -108,80 +187,3 @@ def test_columns_are_known_and_rows_counted(tmp_path: Path) -> None:
     questions = check_rows(write(tmp_path / "q.jsonl", [*ROWS, {"question": "C", "level": 3}]))
     assert questions.columns == ["id", "question", "kind", "level"]
     assert len(questions.keys) == 6
-
-
-def test_answers_are_kept_and_failures_asked_again(tmp_path: Path) -> None:
-    path = write(tmp_path / "a.jsonl", [result(ROWS[0]), result(ROWS[1], "Error: no"), result(ROWS[2])])
-    answers = opened(path)
-    assert [answers.has(digest(row["id"], row)) for row in ROWS] == [True, False, True, False, False]
-    assert [row["id"] for row in kept(path)] == ["q0", "q2"]
-    answers.add(result(ROWS[1]))
-    assert [row["id"] for row in kept(path)] == ["q0", "q2", "q1"]
-    answers.close()
-    assert [file.name for file in tmp_path.iterdir()] == ["a.jsonl"]
-
-
-def test_a_changed_question_or_outline_is_another_one(tmp_path: Path) -> None:
-    answers = opened(write(tmp_path / "a.jsonl", [result(ROWS[0])]))
-    for change in ({"question": "Other?"}, {"outline": ["A"]}, {"id": "q9"}):
-        row = {**ROWS[0], **change}
-        assert not answers.has(digest(row["id"], row))
-    other = {**ROWS[0], "kind": "wasps"}
-    assert answers.has(digest(other["id"], other)), "other columns do not matter"
-    answers.close()
-
-
-@given(cut=st.integers(min_value=0))
-def test_a_line_may_be_torn_anywhere(tmp_path_factory: pytest.TempPathFactory, cut: int) -> None:
-    path = write(tmp_path_factory.mktemp("torn") / "a.jsonl", [result(row) for row in ROWS])
-    content = path.read_bytes()
-    path.write_bytes(content[: cut % (len(content) + 1)])
-    answers = opened(path)
-    left = [row for row in ROWS if not answers.has(digest(row["id"], row))]
-    for row in left:
-        answers.add(result(row))
-    answers.close()
-    assert sorted(row["id"] for row in kept(path)) == sorted(row["id"] for row in ROWS)
-
-
-@pytest.mark.parametrize("line", ['{"question": "no answer"}', "text", '{"a": 1}', '[{"id": 1}]'])
-def test_a_file_with_other_lines_is_not_touched(tmp_path: Path, line: str) -> None:
-    path = tmp_path / "a.jsonl"
-    path.write_text(f"{line}\n", encoding="utf-8")
-    with pytest.raises(RowError, match=r"line 1 of .*a\.jsonl is no answer\. Move the file away"):
-        opened(path)
-    assert path.read_text(encoding="utf-8") == f"{line}\n"
-
-
-def test_one_process_at_a_time(tmp_path: Path) -> None:
-    first = opened(tmp_path / "a.jsonl")
-    with pytest.raises(RowError, match=r"another process is writing a\.jsonl"):
-        opened(tmp_path / "a.jsonl")
-    first.close()
-    opened(tmp_path / "a.jsonl").close()
-
-
-def read_csv(path: Path) -> list[dict[str, Any]]:
-    return pl.read_csv(path, infer_schema=False).to_dicts()
-
-
-FORMATS: dict[str, Callable[[Path], list[dict[str, Any]]]] = {
-    "a.csv": read_csv,
-    "a.parquet": lambda path: pl.read_parquet(path).to_dicts(),
-}
-
-
-@pytest.mark.parametrize("name", FORMATS)
-def test_other_formats_are_made_of_the_lines(tmp_path: Path, name: str) -> None:
-    answers = opened(tmp_path / name)
-    point = {"index": 1, "title": "T", "text": "Ü, \n“x”", "status": "written", "error": None}
-    rows = [result({"id": "a", "question": "Ü?"}), result({"id": "b", "question": "B", "kind": "x"})]
-    for row in rows:
-        answers.add({**row, "points": [point]})
-    answers.close()
-    answers.convert(["id", "question", "kind"])
-    found = FORMATS[name](tmp_path / name)
-    assert [(row["id"], row["question"], row["kind"] or None) for row in found] == [("a", "Ü?", None), ("b", "B", "x")]
-    points = found[0]["points"]
-    assert (json.loads(points) if isinstance(points, str) else points) == [point]
-    assert len(kept(answers.lines)) == 2
