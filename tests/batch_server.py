@@ -62,6 +62,8 @@ class BatchServer:
         self.files: dict[str, bytes] = {}
         self.refuses: int | None = None
         """The status of every answer, instead of what was asked."""
+        self.errors: list[str] = []
+        """Why each batch fails as a whole."""
         self.loses = 0
         """So many batches are taken although the response is lost: a fault of a proxy's."""
         self._seen: Counter[str] = Counter()
@@ -82,7 +84,8 @@ class BatchServer:
             stage, title = stage_of(body)
             asked = Asked(ident, body, stage, title, self._seen[ident])
             results.append((asked, self.script(asked)))
-        batch = Batch(f"batch_{len(self.batches) + 1}", results, metadata, self.looks, self.status)
+        status = "failed" if self.errors else self.status
+        batch = Batch(f"batch_{len(self.batches) + 1}", results, metadata, self.looks, status, self.errors)
         self.batches[batch.id] = batch
         return batch
 

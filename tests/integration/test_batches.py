@@ -13,7 +13,7 @@ from sot_graph.batches import providers
 from sot_graph.batches.ledger import Ledger, Limits, OpenBatch, Reply, Stored
 from sot_graph.cli import backend
 from sot_graph.cli.entry import app
-from tests.batch_server import Asked, Batch, BatchServer, Outcome, batch_server, usual
+from tests.batch_server import Asked, BatchServer, Outcome, batch_server, usual
 
 COUNT = 6
 POINTS = 4
@@ -174,14 +174,9 @@ def test_only_what_is_asked_now_is_submitted(server: BatchServer, name: str, que
 
 
 def test_a_wrong_model_can_be_mended(server: BatchServer, questions: Path) -> None:
-    def refused(requests: list[tuple[str, dict[str, Any]]], metadata: dict[str, str]) -> Batch:
-        made = BatchServer.add(server, requests, metadata)
-        made.status, made.errors = "failed", ["no such model"]
-        return made
-
-    server.add = refused  # type: ignore[method-assign]
+    server.errors = ["no such model"]
     assert batch(server, "openai-batch", questions, "-m", "typo").exit_code == 1
-    del server.add
+    server.errors = []
     assert batch(server, "openai-batch", questions, "-m", "right").exit_code == 0
     assert [{asked.body["model"] for asked, _ in each.results} for each in server.batches.values()][1:] == [
         {"right"},
@@ -300,16 +295,11 @@ def test_a_refused_key_is_said_at_once(server: BatchServer, name: str, questions
 
 
 def test_a_batch_that_fails_as_a_whole(server: BatchServer, questions: Path) -> None:
-    def refused(requests: list[tuple[str, dict[str, Any]]], metadata: dict[str, str]) -> Batch:
-        made = BatchServer.add(server, requests, metadata)
-        made.status, made.errors = "failed", ["Enqueued token limit reached"]
-        return made
-
-    server.add = refused  # type: ignore[method-assign]
+    server.errors = ["Enqueued token limit reached"]
     done = batch(server, "openai-batch", questions)
     assert done.exit_code == 1
     assert "the provider refused a batch: Enqueued token limit reached" in done.output
-    del server.add
+    server.errors = []
     assert batch(server, "openai-batch", questions, "--resume").exit_code == 0
     assert_whole(questions)
 
