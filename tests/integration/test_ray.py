@@ -19,7 +19,7 @@ from tests.benchmarks.server import Server, serving
 from tests.fake_openai import TITLES, Reply, Request, usual
 from tests.processes import environment, wait_until
 
-pytestmark = pytest.mark.ray
+pytestmark = [pytest.mark.ray, pytest.mark.xdist_group("ray")]
 SCRIPT = Path(__file__).parents[2] / "examples" / "bulk_ray" / "answer.py"
 ACTOR = "ray::MapWorker(MapBatches(Answerer))"
 ACTORS, BATCH = 2, 50
@@ -44,6 +44,12 @@ def server() -> Iterator[Server]:
 
 @pytest.fixture
 def env() -> Iterator[dict[str, str]]:
+    with own_environment() as env:
+        yield env
+
+
+@contextmanager
+def own_environment() -> Iterator[dict[str, str]]:
     """An environment in which Ray reports nothing, takes little memory and leaves nothing behind."""
     with tempfile.TemporaryDirectory(prefix="ray") as folder:  # the path of a socket is short; that of tmp_path is not
         own = {"RAY_TMPDIR": folder, "HOME": folder, "RAY_USAGE_STATS_ENABLED": "0"}
@@ -56,6 +62,7 @@ class Job:
 
     def __init__(self, questions: Path, output: Path, env: dict[str, str], *options: str) -> None:
         line = [sys.executable, str(SCRIPT), str(questions), str(output), *options]
+        self.output = output
         self.log = output.with_suffix(".log")
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(line, stdout=log, stderr=log, env=env, start_new_session=True)
@@ -103,6 +110,20 @@ def job(*arguments: Any) -> Iterator[Job]:
         yield running
     finally:
         running.end()
+
+
+@pytest.fixture(scope="module")
+def local_job(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Job]:
+    """The example with the local model, on a Ray of its own; it runs beside the other test, for starting takes long."""
+    folder = tmp_path_factory.mktemp("local")
+    row = {"id": "bread", "question": "Why is bread good?", "outline": ["Its smell", "Its crust"]}
+    questions = folder / "questions.jsonl"
+    questions.write_text(json.dumps(row), encoding="utf-8")
+    with (
+        own_environment() as env,
+        job(questions, folder / "answers", env, "--model", "local", "--actors", "1") as running,
+    ):
+        yield running
 
 
 def on(server: Server) -> list[str]:
@@ -165,7 +186,7 @@ def has_asked(server: Server, titles: list[str]) -> bool:
     return bool(calls)
 
 
-@pytest.mark.xdist_group("ray")
+@pytest.mark.usefixtures("local_job")
 def test_an_actor_and_then_the_driver_are_killed_and_each_question_is_answered_once(
     server: Server, tmp_path: Path, env: dict[str, str]
 ) -> None:
@@ -202,14 +223,9 @@ def test_an_actor_and_then_the_driver_are_killed_and_each_question_is_answered_o
 
 
 @pytest.mark.local
-@pytest.mark.xdist_group("local")
-def test_the_local_model_answers_in_an_actor_of_its_own(tmp_path: Path, env: dict[str, str]) -> None:
-    questions, output = tmp_path / "questions.jsonl", tmp_path / "answers"
-    row = {"id": "bread", "question": "Why is bread good?", "outline": ["Its smell", "Its crust"]}
-    questions.write_text(json.dumps(row), encoding="utf-8")
-    with job(questions, output, env, "--model", "local", "--actors", "1") as running:
-        running.wait()
-    (result,) = results(output).values()
+def test_the_local_model_answers_in_an_actor_of_its_own(local_job: Job) -> None:
+    local_job.wait()
+    (result,) = results(local_job.output).values()
     assert [(point["title"], point["status"]) for point in result["points"]] == [
         ("Its smell", "written"),
         ("Its crust", "written"),
