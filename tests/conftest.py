@@ -5,7 +5,7 @@ import gc
 import ssl
 from collections.abc import Generator, Iterator
 
-import botocore.session
+import botocore.session  # type: ignore[import-untyped]  # it has no types
 import pytest
 from hypothesis import settings
 

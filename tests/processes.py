@@ -134,7 +134,7 @@ def _run(
             os.close(file)
     encoding = env.get("PYTHONIOENCODING", "utf-8")  # which Python reads when it starts
     sys.stdin = open(0, encoding="utf-8", errors="surrogateescape", closefd=False)  # noqa: SIM115 - a number
-    sys.stdout = None if files[1] == CLOSED else open(1, "w", encoding=encoding, closefd=False)  # type: ignore[assignment]  # noqa: SIM115 - a number
+    sys.stdout = None if files[1] == CLOSED else open(1, "w", encoding=encoding, closefd=False)  # noqa: SIM115 - a number
     sys.stderr = open(2, "w", encoding=encoding, errors="backslashreplace", buffering=1, closefd=False)  # noqa: SIM115 - a number
     os.environ.clear()
     os.environ.update(env)

@@ -1,4 +1,7 @@
-"""Many questions on a real Ray: an actor or the driver is killed in the middle, and each question is answered once."""
+"""Many questions on a real Ray: an actor and the driver are killed in the middle, and each question is answered once.
+
+With the local model, Ray takes long to start for one question: `pytest tests/integration/local_ray.py` tries it.
+"""
 
 import contextlib
 import json
@@ -44,12 +47,6 @@ def server() -> Iterator[Server]:
 
 @pytest.fixture
 def env() -> Iterator[dict[str, str]]:
-    with own_environment() as env:
-        yield env
-
-
-@contextmanager
-def own_environment() -> Iterator[dict[str, str]]:
     """An environment in which Ray reports nothing, takes little memory and leaves nothing behind."""
     with tempfile.TemporaryDirectory(prefix="ray") as folder:  # the path of a socket is short; that of tmp_path is not
         own = {"RAY_TMPDIR": folder, "HOME": folder, "RAY_USAGE_STATS_ENABLED": "0"}
@@ -62,7 +59,6 @@ class Job:
 
     def __init__(self, questions: Path, output: Path, env: dict[str, str], *options: str) -> None:
         line = [sys.executable, str(SCRIPT), str(questions), str(output), *options]
-        self.output = output
         self.log = output.with_suffix(".log")
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(line, stdout=log, stderr=log, env=env, start_new_session=True)
@@ -110,20 +106,6 @@ def job(*arguments: Any) -> Iterator[Job]:
         yield running
     finally:
         running.end()
-
-
-@pytest.fixture(scope="module")
-def local_job(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Job]:
-    """The example with the local model, on a Ray of its own; it runs beside the other test, for starting takes long."""
-    folder = tmp_path_factory.mktemp("local")
-    row = {"id": "bread", "question": "Why is bread good?", "outline": ["Its smell", "Its crust"]}
-    questions = folder / "questions.jsonl"
-    questions.write_text(json.dumps(row), encoding="utf-8")
-    with (
-        own_environment() as env,
-        job(questions, folder / "answers", env, "--model", "local", "--actors", "1") as running,
-    ):
-        yield running
 
 
 def on(server: Server) -> list[str]:
@@ -186,7 +168,6 @@ def has_asked(server: Server, titles: list[str]) -> bool:
     return bool(calls)
 
 
-@pytest.mark.usefixtures("local_job")
 def test_an_actor_and_then_the_driver_are_killed_and_each_question_is_answered_once(
     server: Server, tmp_path: Path, env: dict[str, str]
 ) -> None:
@@ -220,14 +201,3 @@ def test_an_actor_and_then_the_driver_are_killed_and_each_question_is_answered_o
     calls, _most = server.report()
     assert 0 < len(new) < len(rows)
     assert len(calls) == calls_for(new)
-
-
-@pytest.mark.local
-def test_the_local_model_answers_in_an_actor_of_its_own(local_job: Job) -> None:
-    local_job.wait()
-    (result,) = results(local_job.output).values()
-    assert [(point["title"], point["status"]) for point in result["points"]] == [
-        ("Its smell", "written"),
-        ("Its crust", "written"),
-    ]
-    assert result["error"] is None
