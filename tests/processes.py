@@ -22,6 +22,9 @@ _CONTEXT.set_forkserver_preload(
     ]
 )
 
+CLOSED, LEFT = "closed", "left"
+"""Standard output that is closed, as by `>&-`; and a pipe whose reader has left."""
+
 
 def environment(**more: str) -> dict[str, str]:
     """This process's environment without a model of the developer's own."""
@@ -37,6 +40,7 @@ class Forked:
         function: Callable[..., object],
         *arguments: object,
         stdin: str | None = None,
+        stdout: str | None = None,
         env: Mapping[str, str] | None = None,
     ) -> None:
         """Start the process.
@@ -45,6 +49,7 @@ class Forked:
             function: What it runs; of a module's top level.
             arguments: The function's.
             stdin: What it reads; None for nothing.
+            stdout: What it writes to instead of a file: a path, or one of CLOSED and LEFT.
             env: Its environment.
         """
         self._folder = tempfile.TemporaryDirectory()
@@ -52,6 +57,7 @@ class Forked:
         self._files = [folder / name for name in ("stdin", "stdout", "stderr")]
         self._files[0].write_text(stdin or "", encoding="utf-8")
         files = list(map(str, self._files))
+        files[1] = stdout or files[1]
         env = environment() if env is None else env
         self._process = _CONTEXT.Process(target=_run, args=(function, arguments, files, dict(env), str(Path.cwd())))
         self._process.start()
@@ -96,9 +102,9 @@ class CommandLine(Forked):
         super().__init__(_main, *arguments, **options)
 
 
-def run(*arguments: str, stdin: str | None = None, **env: str) -> CompletedProcess[str]:
+def run(*arguments: str, stdin: str | None = None, stdout: str | None = None, **env: str) -> CompletedProcess[str]:
     """Run the command line to its end."""
-    with CommandLine(*arguments, stdin=stdin, env=environment(**env)) as process:
+    with CommandLine(*arguments, stdin=stdin, stdout=stdout, env=environment(**env)) as process:
         return process.wait()
 
 
@@ -121,13 +127,27 @@ def _run(
     function: Callable[..., object], arguments: tuple[object, ...], files: list[str], env: dict[str, str], folder: str
 ) -> None:
     for number, path in enumerate(files):
-        file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND if number else os.O_RDONLY, 0o600)
-        os.dup2(file, number)
-        os.close(file)
+        if (file := _opened(path, number)) is None:
+            os.close(number)
+        else:
+            os.dup2(file, number)
+            os.close(file)
+    encoding = env.get("PYTHONIOENCODING", "utf-8")  # which Python reads when it starts
     sys.stdin = open(0, encoding="utf-8", errors="surrogateescape", closefd=False)  # noqa: SIM115 - a number
-    sys.stdout = open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115 - a number
-    sys.stderr = open(2, "w", encoding="utf-8", errors="backslashreplace", buffering=1, closefd=False)  # noqa: SIM115 - a number
+    sys.stdout = None if files[1] == CLOSED else open(1, "w", encoding=encoding, closefd=False)  # noqa: SIM115 - a number
+    sys.stderr = open(2, "w", encoding=encoding, errors="backslashreplace", buffering=1, closefd=False)  # noqa: SIM115 - a number
     os.environ.clear()
     os.environ.update(env)
     os.chdir(folder)
     function(*arguments)
+
+
+def _opened(path: str, number: int) -> int | None:
+    """What a standard stream is connected with."""
+    if path == CLOSED:
+        return None
+    if path == LEFT:
+        read, write = os.pipe()
+        os.close(read)
+        return write
+    return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND if number else os.O_RDONLY, 0o600)

@@ -132,12 +132,18 @@ class Alarm(Exception):  # noqa: N818 - what a timeout by a signal raises
 def alarm_when(is_time: Callable[[], bool]) -> Iterator[None]:
     """A timeout around what the main thread does, as many programs and pytest-timeout make it; it is over then."""
 
+    rung = threading.Event()
+
     def ring(_number: int, _frame: FrameType | None) -> None:
-        raise Alarm
+        if not rung.is_set():
+            rung.set()
+            raise Alarm
 
     def wait() -> None:
         wait_until(is_time)
-        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGALRM)
+        while not rung.is_set():  # a signal just before the main thread begins to sleep does not wake it
+            signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGALRM)
+            rung.wait(0.2)
 
     before = signal.signal(signal.SIGALRM, ring)
     thread = threading.Thread(target=wait)

@@ -14,7 +14,7 @@ from typing import TextIO
 import pytest
 
 from tests.fake_openai import TITLES, FakeOpenAI, Reply, usual
-from tests.processes import CommandLine, environment, run, wait_until
+from tests.processes import CLOSED, LEFT, CommandLine, environment, run, wait_until
 
 QUESTION = "How can I sleep better?"
 
@@ -23,8 +23,8 @@ def command(*arguments: str) -> list[str]:
     return [sys.executable, "-c", "from sot_graph.cli import main; main()", *arguments]
 
 
-def ask(*arguments: str, stdin: str | None = None, **more: str) -> subprocess.CompletedProcess[str]:
-    return run("ask", *arguments, stdin=stdin, **more)
+def ask(*arguments: str, **options: str) -> subprocess.CompletedProcess[str]:
+    return run("ask", *arguments, **options)
 
 
 def test_a_local_server_needs_no_key(server: FakeOpenAI) -> None:
@@ -96,15 +96,11 @@ def test_any_text_and_a_timeline_can_be_printed_in_any_encoding(server: FakeOpen
     server.script = lambda request: (
         usual(request) if request.stage == "skeleton" else Reply("Schlaf → 睡眠 \x1b[2J“gut”")
     )
-    done = subprocess.run(
-        command("ask", QUESTION, "--model", "m", "--base-url", server.url, "--timeline", "-"),
-        capture_output=True,
-        check=True,
-        timeout=60,
-        env=environment(PYTHONIOENCODING=encoding),
-    )
-    assert "Schlaf → 睡眠 [2J“gut”" in done.stdout.decode()
-    assert "skeleton" in done.stderr.decode()
+    line = [QUESTION, "--model", "m", "--base-url", server.url, "--timeline", "-"]
+    done = ask(*line, PYTHONIOENCODING=encoding)
+    assert done.returncode == 0, done.stderr
+    assert "Schlaf → 睡眠 [2J“gut”" in done.stdout
+    assert "skeleton" in done.stderr
 
 
 def test_a_question_in_an_unknown_encoding_is_answered(server: FakeOpenAI) -> None:
@@ -131,20 +127,18 @@ def test_text_that_is_piped_in_is_context_of_the_question(server: FakeOpenAI) ->
 
 
 def test_a_full_disk_prints_one_line(server: FakeOpenAI) -> None:
-    line = command("ask", QUESTION, "--model", "m", "--base-url", server.url)
-    with Path("/dev/full").open("wb") as full:
-        done = subprocess.run(
-            line, stdout=full, stderr=subprocess.PIPE, text=True, check=False, timeout=60, env=environment()
-        )
+    done = ask(QUESTION, "--model", "m", "--base-url", server.url, stdout="/dev/full")
     assert done.returncode == 1
     assert len(done.stderr.splitlines()) == 2, done.stderr
 
 
 @pytest.mark.parametrize("arguments", [["ask", QUESTION], ["compare", QUESTION], ["draw"]], ids=" ".join)
 def test_closed_standard_output_prints_one_line(server: FakeOpenAI, arguments: list[str]) -> None:
-    more = [] if arguments == ["draw"] else ["--model", "m", "--base-url", server.url]
-    closed = ["sh", "-c", 'exec "$@" >&-', "sh", *command(*arguments, *more)]
-    done = subprocess.run(closed, stderr=subprocess.PIPE, text=True, check=False, timeout=60, env=environment())
+    if arguments == ["draw"]:  # by a shell
+        closed = ["sh", "-c", 'exec "$@" >&-', "sh", *command(*arguments)]
+        done = subprocess.run(closed, stderr=subprocess.PIPE, text=True, check=False, timeout=60, env=environment())
+    else:
+        done = run(*arguments, "--model", "m", "--base-url", server.url, stdout=CLOSED)
     assert done.returncode == 1
     *_, line = done.stderr.splitlines()
     assert len(done.stderr.splitlines()) <= 2
@@ -157,14 +151,8 @@ def test_closed_standard_output_prints_one_line(server: FakeOpenAI, arguments: l
     ids=" ".join,
 )
 def test_a_command_whose_reader_left_ends_without_a_word(server: FakeOpenAI, arguments: list[str]) -> None:
-    is_answer = QUESTION in arguments
-    read, output = os.pipe()
-    os.close(read)
-    with os.fdopen(output, "wb") as pipe:
-        line = command(*arguments, *(["--model", "m", "--base-url", server.url] if is_answer else []))
-        done = subprocess.run(
-            line, stdout=pipe, stderr=subprocess.PIPE, text=True, check=False, timeout=60, env=environment()
-        )
+    more = ["--model", "m", "--base-url", server.url] if QUESTION in arguments else []
+    done = run(*arguments, *more, stdout=LEFT)
     assert [line for line in done.stderr.splitlines() if not line.startswith("Model: ")] == []
     assert done.returncode == (1 if arguments == ["ask", "--help"] else 141)
 
@@ -174,12 +162,9 @@ def test_the_points_of_an_answer_that_nobody_reads_are_not_paid_for(server: Fake
     server.script = lambda request: (
         Reply("Late.", first_token=30) if request.title and request.title != TITLES[0] else usual(request)
     )
-    line = command("ask", QUESTION, "--model", "m", "--base-url", server.url)
-    read, output = os.pipe()
-    os.close(read)
-    with os.fdopen(output, "wb") as pipe:
-        done = subprocess.run(line, stdout=pipe, check=False, timeout=20, env=environment())
-    assert done.returncode == 141
+    line = ["ask", QUESTION, "--model", "m", "--base-url", server.url]
+    with CommandLine(*line, stdout=LEFT, env=environment()) as process:
+        assert process.wait(20).returncode == 141
     wait_until(lambda: server.in_flight == 0, seconds=5)
 
 

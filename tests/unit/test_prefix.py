@@ -1,5 +1,6 @@
 """Marks and keys for the providers' prefix caches: where they go, and where they do not."""
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -60,42 +61,43 @@ def payload(model: Any, messages: list[BaseMessage]) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(
-    ("model", "kind"),
+    ("make", "kind"),
     [
-        (anthropic(), "cache_control"),
-        (anthropic().bind(stop=["x"]), "cache_control"),
-        (anthropic().with_fallbacks([anthropic()]), "cache_control"),
-        (anthropic().with_fallbacks([openai()]), None),
-        (bedrock(), "cachePoint"),
-        (bedrock("us.amazon.nova-pro-v1:0"), "cachePoint"),
-        (bedrock("us.anthropic.claude-3-7-sonnet-20250219-v1:0"), "cachePoint"),
-        (bedrock("anthropic.claude-3-5-sonnet-20241022-v2:0"), "cachePoint"),
-        (bedrock("anthropic.claude-3-5-sonnet-20240620-v1:0"), None),
-        (bedrock("anthropic.claude-3-haiku-20240307-v1:0"), None),
-        (bedrock("anthropic.claude-v2:1"), None),
-        (bedrock("amazon.nova-sonic-v1:0"), None),
-        (bedrock("meta.llama3-70b-instruct-v1:0"), None),
-        (openai("gpt-5.6-sol"), "prompt_cache_breakpoint"),
-        (openai("gpt-6-astra"), "prompt_cache_breakpoint"),
-        (openai("gpt-5.5"), KEY),
-        (openai("gpt-5"), KEY),
-        (openai("gpt-4.1-mini"), KEY),
-        (openai("o3"), KEY),
-        (openai(base_url="https://eu.api.openai.com/v1"), "prompt_cache_breakpoint"),
-        (openai(base_url="http://localhost:8000/v1"), None),
-        (openai(base_url="https://api.openai.com.example.org/v1"), None),
+        (anthropic, "cache_control"),
+        (lambda: anthropic().bind(stop=["x"]), "cache_control"),
+        (lambda: anthropic().with_fallbacks([anthropic()]), "cache_control"),
+        (lambda: anthropic().with_fallbacks([openai()]), None),
+        (bedrock, "cachePoint"),
+        (lambda: bedrock("us.amazon.nova-pro-v1:0"), "cachePoint"),
+        (lambda: bedrock("us.anthropic.claude-3-7-sonnet-20250219-v1:0"), "cachePoint"),
+        (lambda: bedrock("anthropic.claude-3-5-sonnet-20241022-v2:0"), "cachePoint"),
+        (lambda: bedrock("anthropic.claude-3-5-sonnet-20240620-v1:0"), None),
+        (lambda: bedrock("anthropic.claude-3-haiku-20240307-v1:0"), None),
+        (lambda: bedrock("anthropic.claude-v2:1"), None),
+        (lambda: bedrock("amazon.nova-sonic-v1:0"), None),
+        (lambda: bedrock("meta.llama3-70b-instruct-v1:0"), None),
+        (lambda: openai("gpt-5.6-sol"), "prompt_cache_breakpoint"),
+        (lambda: openai("gpt-6-astra"), "prompt_cache_breakpoint"),
+        (lambda: openai("gpt-5.5"), KEY),
+        (lambda: openai("gpt-5"), KEY),
+        (lambda: openai("gpt-4.1-mini"), KEY),
+        (lambda: openai("o3"), KEY),
+        (lambda: openai(base_url="https://eu.api.openai.com/v1"), "prompt_cache_breakpoint"),
+        (lambda: openai(base_url="http://localhost:8000/v1"), None),
+        (lambda: openai(base_url="https://api.openai.com.example.org/v1"), None),
         (
-            AzureChatOpenAI(
+            lambda: AzureChatOpenAI(
                 azure_deployment="gpt-5.6", azure_endpoint="https://x.org", api_key=KEY_OF_TEST, api_version="1"
             ),
             None,
         ),
-        (ChatDeepSeek(model_name="deepseek-flash", api_key=KEY_OF_TEST), None),
-        (ChatGoogleGenerativeAI(model="gemini-2.5-pro", google_api_key=KEY_OF_TEST), None),
-        (DemoChatModel(), None),
+        (lambda: ChatDeepSeek(model_name="deepseek-flash", api_key=KEY_OF_TEST), None),
+        (lambda: ChatGoogleGenerativeAI(model="gemini-2.5-pro", google_api_key=KEY_OF_TEST), None),
+        (DemoChatModel, None),
     ],
 )
-def test_a_provider_is_known_by_the_models_class(model: Any, kind: str | None) -> None:
+def test_a_provider_is_known_by_the_models_class(make: Callable[[], Any], kind: str | None) -> None:
+    model = make()
     assert cache_of(model) == kind
     assert cache_of(prepare_model(model)) == kind
 

@@ -1,5 +1,6 @@
 """Training a router: what it reads, refuses and makes; and the commands `route train` and `test`."""
 
+import csv
 import json
 import random
 import re
@@ -47,6 +48,10 @@ def lines(path: Path, *texts: str) -> Path:
 
 def run(*arguments: object) -> Any:
     return CliRunner().invoke(app, ["route", *map(str, arguments)])
+
+
+in_one_worker = pytest.mark.xdist_group("training")
+"""Training takes seconds, so the tests of one trained router are in one worker."""
 
 
 @pytest.fixture(scope="module")
@@ -134,6 +139,7 @@ def test_judged_comparisons_are_labels(tmp_path: Path) -> None:
 )
 def test_a_line_that_is_wrong_is_named(tmp_path: Path, name: str, texts: list[str], message: str) -> None:
     path = lines(tmp_path / name, *texts)
+    csv.field_size_limit(131_072)  # Python's own; `sot-graph batch` raises it for the whole process
     with pytest.raises(ValueError, match=re.escape(message)):
         read_labelled(path)
     done = run("test", path)
@@ -188,6 +194,7 @@ def test_each_word_of_a_class_can_be_found() -> None:
 # --- training ------------------------------------------------------------------------------------
 
 
+@in_one_worker
 def test_training_again_gives_the_same_decisions(default: Trained) -> None:
     """Also with another version of scikit-learn, so the last digits may differ."""
     again, shipped = read_router(default.text.encode(), "again"), load_router()
@@ -199,6 +206,7 @@ def test_training_again_gives_the_same_decisions(default: Trained) -> None:
         assert is_close or again(each.question) == shipped(each.question), each.question
 
 
+@in_one_worker
 def test_a_cross_validation_says_how_good_a_router_is(default: Trained) -> None:
     questions = trained_on()
     pairs = list(zip(default.probabilities, (each.suits for each in questions), strict=True))
@@ -257,6 +265,7 @@ def test_too_few_questions_are_refused(questions: list[Labelled], message: str) 
     assert message in str(refused.value)
 
 
+@in_one_worker
 def test_the_page_on_routing_shows_these_figures(default: Trained) -> None:
     """Of the cross-validation only the sum is checked: versions of scikit-learn differ by a question or two."""
     page = (TRAINED_ON.parents[2] / "docs" / "routing.md").read_text(encoding="utf-8")
