@@ -8,6 +8,7 @@ from collections.abc import Generator, Iterator
 import botocore.session  # type: ignore[import-untyped]  # it has no types
 import pytest
 from hypothesis import settings
+from xdist.scheduler import LoadScopeScheduling  # type: ignore[import-untyped]  # it has no types
 
 # The same examples in every run: one that fails is a failure of the change that brought it, not of the next one.
 settings.register_profile("steady", derandomize=True)
@@ -37,21 +38,45 @@ def _descriptions_of_aws_read_once() -> Iterator[None]:
         yield
 
 
-FIRST = {"server": 0, "ray": 1, "local": 2, "durable_fastapi": 3}
+ONE_WORKER = {
+    "tests/integration/test_server.py": "server",
+    "tests/integration/test_server_runs.py": "server",
+    "tests/integration/test_ray.py": "ray",
+    "tests/integration/test_local.py": "local",
+    "tests/integration/test_local_answers.py": "local",
+    "tests/integration/test_docs.py": "local",
+    "tests/integration/test_durable_fastapi.py": "durable_fastapi",
+    "tests/unit/test_training.py": "training",
+}
+"""Files whose tests run in one worker: they share a server, and two llama.cpp servers starve each other."""
+FIRST = list(dict.fromkeys(ONE_WORKER.values()))
 """The groups that take longest. Begun last, one worker would be at them when all others have ended."""
+
+
+def group_of(nodeid: str) -> str:
+    """The group of a test; its own id if it has none."""
+    return ONE_WORKER.get(nodeid.partition("::")[0], nodeid)
+
+
+class Groups(LoadScopeScheduling):  # type: ignore[misc]  # the same
+    """Tests of one group run in one worker. (The groups of xdist 3.8 have no effect with pytest 9.2.)"""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return group_of(nodeid)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> Groups:
+    """Distribute the tests."""
+    return Groups(config, log)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Put the long groups of one worker each first."""
-    items.sort(key=_place)
+    items.sort(key=lambda item: FIRST.index(group) if (group := group_of(item.nodeid)) in FIRST else len(FIRST))
 
 
 def pytest_collection_finish() -> None:
     """Leave what is imported by now out of all collections of garbage: it stays to the end."""
     gc.collect()
     gc.freeze()
-
-
-def _place(item: pytest.Item) -> int:
-    mark = item.get_closest_marker("xdist_group")
-    return FIRST.get(mark.args[0], len(FIRST)) if mark else len(FIRST)

@@ -4,7 +4,7 @@ import pytest
 
 from tests.documentation import Block, blocks, run_python
 
-pytestmark = [pytest.mark.local, pytest.mark.xdist_group("local")]
+pytestmark = pytest.mark.local
 BLOCKS = [block for block in blocks("python") if block.needs_the_local_model]
 
 

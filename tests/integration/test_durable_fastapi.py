@@ -15,8 +15,6 @@ from tests.fake_openai import TITLES, FakeOpenAI, Host, Reply, Request, usual
 from tests.processes import wait_until
 from tests.servers import fake_model, uvicorn_workers
 
-pytestmark = pytest.mark.xdist_group("durable_fastapi")  # one set of workers
-
 QUESTION = {"question": "How can I sleep better?"}
 TEXTS = {title: " ".join(f"{title[0]}{number}" for number in range(40)) for title in TITLES}
 

@@ -31,7 +31,7 @@ from sot_graph.slots import request_json
 from tests.fake_openai import FakeOpenAI
 from tests.integration.conftest import Run
 
-pytestmark = [pytest.mark.local, pytest.mark.xdist_group("local")]
+pytestmark = pytest.mark.local
 QUESTION = "How do bees find their way home?"
 OUTLINE = ["The sun as a compass", "Landmarks on the way", "The smell of the hive", "Memory of flights"]
 SHARED_TOKENS = 200

@@ -19,7 +19,7 @@ from langgraph.types import RetryPolicy
 from sot_graph import ExpansionError, SkeletonOfThoughtMiddleware, create_sot_graph, create_sot_tool, stream_answer
 from tests.questions import QUESTIONS
 
-pytestmark = [pytest.mark.local, pytest.mark.xdist_group("local")]
+pytestmark = pytest.mark.local
 QUESTION = "How do bees find their way home?"
 OUTLINE = ["The sun as a compass", "Landmarks on the way", "The smell of the hive"]
 THREAD: Any = {"configurable": {"thread_id": "1"}}

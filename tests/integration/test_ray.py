@@ -22,7 +22,7 @@ from tests.benchmarks.server import Server, serving
 from tests.fake_openai import TITLES, Reply, Request, usual
 from tests.processes import environment, wait_until
 
-pytestmark = [pytest.mark.ray, pytest.mark.xdist_group("ray")]
+pytestmark = pytest.mark.ray
 SCRIPT = Path(__file__).parents[2] / "examples" / "bulk_ray" / "answer.py"
 ACTOR = "ray::MapWorker(MapBatches(Answerer))"
 ACTORS, BATCH = 2, 50

@@ -21,7 +21,7 @@ from tests.fake_openai import TITLES, FakeOpenAI, Host, Reply, usual
 from tests.integration.conftest import Run
 from tests.servers import EXAMPLES
 
-pytestmark = [pytest.mark.server, pytest.mark.xdist_group("server")]  # one server
+pytestmark = pytest.mark.server
 
 EXAMPLE = EXAMPLES / "server"
 NAME = "skeleton_of_thought"

@@ -21,7 +21,7 @@ from tests.processes import wait_until
 from tests.script_server import ScriptServer, response
 from tests.servers import EXAMPLES, Served, fake_model, langgraph_dev
 
-pytestmark = [pytest.mark.server, pytest.mark.xdist_group("server")]  # one server
+pytestmark = pytest.mark.server
 
 NAME = "skeleton_of_thought"
 QUESTION = "How can I sleep better?"

@@ -50,10 +50,6 @@ def run(*arguments: object) -> Any:
     return CliRunner().invoke(app, ["route", *map(str, arguments)])
 
 
-in_one_worker = pytest.mark.xdist_group("training")
-"""Training takes seconds, so the tests of one trained router are in one worker."""
-
-
 @pytest.fixture(scope="module")
 def default() -> Trained:
     """The default router, trained again."""
@@ -194,7 +190,6 @@ def test_each_word_of_a_class_can_be_found() -> None:
 # --- training ------------------------------------------------------------------------------------
 
 
-@in_one_worker
 def test_training_again_gives_the_same_decisions(default: Trained) -> None:
     """Also with another version of scikit-learn, so the last digits may differ."""
     again, shipped = read_router(default.text.encode(), "again"), load_router()
@@ -206,7 +201,6 @@ def test_training_again_gives_the_same_decisions(default: Trained) -> None:
         assert is_close or again(each.question) == shipped(each.question), each.question
 
 
-@in_one_worker
 def test_a_cross_validation_says_how_good_a_router_is(default: Trained) -> None:
     questions = trained_on()
     pairs = list(zip(default.probabilities, (each.suits for each in questions), strict=True))
@@ -265,7 +259,6 @@ def test_too_few_questions_are_refused(questions: list[Labelled], message: str) 
     assert message in str(refused.value)
 
 
-@in_one_worker
 def test_the_page_on_routing_shows_these_figures(default: Trained) -> None:
     """Of the cross-validation only the sum is checked: versions of scikit-learn differ by a question or two."""
     page = (TRAINED_ON.parents[2] / "docs" / "routing.md").read_text(encoding="utf-8")
