@@ -46,7 +46,7 @@ def question_of(request: Request) -> str:
 
 
 async def test_each_question_has_one_result(server: FakeOpenAI, batch: Batch) -> None:
-    server.script = lambda request: Reply(usual(request).text, first_token=0.1)
+    server.script = lambda request: Reply(usual(request).text, first_token=0.2)
     results = await batch(create_sot_graph(server.model()), QUESTIONS, concurrency=7)
     assert sorted(result["id"] for result in results) == [*range(1, 13)]
     assert sorted(result["question"] for result in results) == sorted(QUESTIONS)
@@ -232,6 +232,7 @@ async def test_tokens_per_minute(server: FakeOpenAI, batch: Batch) -> None:
 
 
 async def test_a_graph_around_the_graph_shares_the_limit(server: FakeOpenAI, batch: Batch) -> None:
+    server.script = lambda request: Reply(usual(request).text, first_token=0.2)
     rows = [{"messages": [{"role": "user", "content": question}]} for question in QUESTIONS[:6]]
     results = await batch(parent_of(create_sot_graph(server.model())), rows, concurrency=3)
     assert {result["error"] for result in results} == {None}
