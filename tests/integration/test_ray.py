@@ -50,7 +50,7 @@ def env() -> Iterator[dict[str, str]]:
     """An environment in which Ray reports nothing, takes little memory and leaves nothing behind."""
     with tempfile.TemporaryDirectory(prefix="ray") as folder:  # the path of a socket is short; that of tmp_path is not
         own = {"RAY_TMPDIR": folder, "HOME": folder, "RAY_USAGE_STATS_ENABLED": "0"}
-        # Below `uv run`, each of Ray's workers would run uv, too, which installs the package again under all other tests.
+        # Below `uv run`, each of Ray's workers would run uv, too, which installs the package anew under other tests.
         own |= {"RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0"}
         memory = {"RAY_DEFAULT_OBJECT_STORE_MAX_MEMORY_BYTES": str(100 * 2**20)}
         yield environment(**own, **memory) | {"OPENAI_API_KEY": "none"}
