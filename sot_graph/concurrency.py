@@ -44,11 +44,15 @@ class ConcurrencyLimit:
         self._limit, self._busy, self._lock = float(limit), 0, threading.RLock()
         self._waiting: list[tuple[Place, int, Future[None]]] = []
         self._numbers = count()
+        self._is_closed = False
 
     def acquire(self, place: Place) -> "Future[None]":
         """Returns what is done once the call of the text at this place has a slot."""
         granted: Future[None] = Future()
         with self._lock:
+            if self._is_closed:
+                granted.cancel()
+                return granted
             heappush(self._waiting, (place, next(self._numbers), granted))
             self._grant()
         return granted
@@ -76,8 +80,9 @@ class ConcurrencyLimit:
             self._grant()
 
     def close(self) -> None:
-        """Refuse the calls that wait: they end with a `CancelledError`."""
+        """Refuse the calls that wait, and later ones: they end with a `CancelledError`."""
         with self._lock:
+            self._is_closed = True
             for *_place, granted in self._waiting:
                 granted.cancel()
             self._waiting.clear()

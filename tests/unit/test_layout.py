@@ -41,7 +41,7 @@ PRIVATE = re.compile(
     r"|langgraph\._internal|_ConfigurableModel"
 )
 LONGEST_MODULE, LONGEST_FUNCTION = 320, 60
-LIBRARY_LIMIT = 7_160
+LIBRARY_LIMIT = 7_165
 """The goal is 3,250; a change that raises this number says what it is for. The last: a hold that all calls share."""
 NO_LIBRARY = {"__main__", "cli", "batches", "evaluation", "demo", "local", "llama", "local_model", "slots"}
 NO_LIBRARY |= {"routing", "features", "bulk", "throttle"}  # a router of the caller's choice, and many questions
