@@ -16,7 +16,7 @@ from langgraph.runtime import RunControl
 from sot_graph.checks import check_graph
 from sot_graph.concurrency import as_ready, as_ready_in_threads
 from sot_graph.errors import ExpansionError, failures
-from sot_graph.redaction import describe
+from sot_graph.redaction import describe, secrets_in_graph
 from sot_graph.run import RUN, Run
 from sot_graph.state import Point
 from sot_graph.throttle import Throttle
@@ -47,7 +47,7 @@ def abatch_answers(
     cannot be reached. The call is made again, and that does not count as a retry.
 
     Args:
-        graph: From `create_sot_graph`, or a graph that has one as a node. With a checkpointer, the thread of a question
+        graph: From `create_sot_graph`, or a graph that has one as a node. With a checkpointer, a question has a thread,
             named by its `id` and its question: one that was begun before is resumed, one that was answered is not asked
             again, and one of which points failed (`on_error="keep"`) is asked again in whole.
         questions: Texts, or objects with a `question` or `messages`, if you like an `id` and an `outline`, and further
@@ -135,8 +135,7 @@ class _Job:
         self._config = config
         saver = getattr(graph, "checkpointer", None)
         self._saver = saver if isinstance(saver, BaseCheckpointSaver) else None
-        nodes = getattr(getattr(graph, "builder", None), "nodes", {}).values()
-        self.secrets = {secret for node in nodes for secret in getattr(node.runnable, "secrets", ())}
+        self.secrets = secrets_in_graph(graph)
 
     async def aanswer(self, row: tuple[int, Any]) -> dict[str, Any]:
         """Answer one question."""

@@ -65,6 +65,12 @@ def secrets_of(*models: object) -> list[str]:
     return sorted((secret for secret in found if len(secret) >= _SHORTEST), key=lambda secret: (-len(secret), secret))
 
 
+def secrets_in_graph(graph: object) -> set[str]:
+    """The same of the nodes of a compiled graph; none of what is no graph of this process."""
+    nodes = getattr(getattr(graph, "builder", None), "nodes", {}).values()
+    return {secret for node in nodes for secret in getattr(node.runnable, "secrets", ())}
+
+
 def _secrets_in(name: str, value: Any) -> Iterator[str]:
     if isinstance(value, SecretStr):
         yield value.get_secret_value()

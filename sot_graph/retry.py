@@ -30,7 +30,7 @@ _UNREADABLE = (ValueError, TypeError, LookupError, AttributeError)
 _ABOUT_REPLY = re.compile(r"response|generation|chunk|choices|output|\w_error\b", re.IGNORECASE)
 """What a bare ValueError says that is not one of the caller's own."""
 _LOST = frozenset({errno.ECONNRESET, errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EPIPE, errno.ENETDOWN})
-_NO_CONNECTION = frozenset({"ConnectError", "ConnectTimeout", "gaierror", "ClientConnectorError"})
+_AWAY = frozenset({"ConnectError", "ConnectTimeout", "gaierror", "ClientConnectorError"})
 _INSIDE = ("response", "body", "details", "error", "Error", "ResponseMetadata")
 _MOST_SOURCES = 20
 _STATUS = ("status_code", "status", "code", "http_status", "HTTPStatusCode", "type", "Code")
@@ -84,9 +84,7 @@ def is_rate_limit(error: BaseException) -> bool:
 
 def is_unreachable(error: BaseException) -> bool:
     """Whether there was no connection to the server: it is down, or the network is."""
-    causes = _causes(error)
-    names = {type(each).__name__ for each in causes}
-    return bool(names & _NO_CONNECTION) or any(isinstance(each, ConnectionRefusedError) for each in causes)
+    return any(isinstance(each, ConnectionRefusedError) or type(each).__name__ in _AWAY for each in _causes(error))
 
 
 def _causes(error: BaseException) -> list[BaseException]:

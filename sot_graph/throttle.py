@@ -14,7 +14,7 @@ from sot_graph.retry import is_rate_limit, is_unreachable, retry_after
 logger = logging.getLogger(__name__)
 
 LONGEST_HOLD = 900.0
-"""Seconds that a server may ask all calls to wait; after a longer wait, a later run goes on."""
+"""Seconds that a server may ask all calls to wait; a call that would have to wait longer has failed."""
 PATIENCE = 1800.0
 """Seconds of refusals without any reply after which refused calls fail."""
 FIRST_HOLD, MOST_HOLD = 1.0, 60.0
@@ -50,7 +50,8 @@ class Throttle(ConcurrencyLimit):
         # The bucket has what comes between two looks at it; otherwise a fast rate would not be reached.
         self._requests = rate and InMemoryRateLimiter(requests_per_second=rate, max_bucket_size=max(1, 2 * TICK * rate))
         self._rate = (tokens_per_minute or 0) / 60
-        self._budget, self._refilled = self._rate * 60 * BURST, time.time()
+        self._burst = self._rate * 60 * BURST
+        self._budget, self._refilled = self._burst, time.time()
         self._reserved = deque[float]()  # of the budget, for the calls that run
         self._replies, self._spent = 0, 0
         self._timer: threading.Timer | None = None
@@ -89,7 +90,7 @@ class Throttle(ConcurrencyLimit):
         if self._busy + 1 > (1 if is_first else self._limit):
             return False
         expected = self._spent / self._replies if self._replies else 0.0
-        missing = min(expected, self._rate * 60 * BURST) - self._budget
+        missing = min(expected, self._burst) - self._budget
         closed = max(self._until - now, missing / self._rate if self._rate else 0.0)
         if closed <= 0 and self._requests and not self._requests.acquire(blocking=False):
             closed = TICK
@@ -105,7 +106,7 @@ class Throttle(ConcurrencyLimit):
         self._budget += self._reserved.popleft()
 
     def _refill(self, now: float) -> None:
-        self._budget = min(self._rate * 60 * BURST, self._budget + self._rate * (now - self._refilled))
+        self._budget = min(self._burst, self._budget + self._rate * (now - self._refilled))
         self._refilled = now
 
     def _later(self, seconds: float) -> None:

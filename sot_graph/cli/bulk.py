@@ -16,6 +16,7 @@ from langchain_core.runnables import Runnable
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from sot_graph import throttle
+from sot_graph.batches.deferred import WaitsForBatchError
 from sot_graph.bulk import abatch_answers, digest
 from sot_graph.cli.backend import Backend, refuse_open_batches
 from sot_graph.cli.comparison import prices_or_exit
@@ -36,8 +37,6 @@ SHARED = re.compile(r"\b40[134]\b|insufficient_quota|Connect")
 """In the error of a question: no access, no such model, no quota, no connection."""
 MOST_NAMED = 3
 ONLINE = "online"
-WAITS = "WaitsForBatchError"
-"""The error of a question whose replies are not there yet."""
 EVERY = 30.0
 """Seconds between two lines of progress if standard error is no terminal."""
 
@@ -55,9 +54,9 @@ class Job:
     """Of `abatch_answers`."""
     prices: tuple[float | None, float | None, float | None]
     """For a million input, output and cached input tokens."""
-    backend: str = ONLINE
-    resume: bool = False
-    wait: bool = True
+    backend: str
+    resume: bool
+    wait: bool
 
 
 @dataclass
@@ -74,6 +73,11 @@ class Tally:
     in_a_row: int = 0
     usage: UsageMetadata | None = None
     is_stopping: bool = False
+
+    @property
+    def tried(self) -> int:
+        """Questions that are answered or have failed, with those of earlier runs."""
+        return self.done + self.answered + self.failed
 
     @property
     def has_given_up(self) -> bool:
@@ -207,7 +211,7 @@ async def _run(graph: Runnable[Any, Any], job: Job, answers: Answers, tally: Tal
     with _stopping(tally), _progress(tally) as show:
         async with aclosing(abatch_answers(graph, pending(), **job.limits)) as results:
             async for result in results:
-                if str(result["error"]).startswith(WAITS):
+                if str(result["error"]).startswith(WaitsForBatchError.__name__):
                     continue
                 answers.add(result)
                 tally.note(result)
@@ -263,11 +267,10 @@ def _progress(tally: Tally) -> Iterator[Any]:
 
     def show() -> None:
         nonlocal shown
-        bar.update(task, completed=tally.done + tally.answered + tally.failed, figures=tally.figures())
+        bar.update(task, completed=tally.tried, figures=tally.figures())
         if bar.disable and time.monotonic() - shown >= EVERY:
             shown = time.monotonic()
-            done = tally.done + tally.answered + tally.failed
-            errors.print(f"{done:,} of {tally.total:,} · {tally.figures()}", style="dim")
+            errors.print(f"{tally.tried:,} of {tally.total:,} · {tally.figures()}", style="dim")
 
     with bar, _warnings():
         yield show

@@ -18,7 +18,7 @@ from typing_extensions import TypedDict
 
 from sot_graph.evaluation.judge import Verdict
 from sot_graph.graph import SotGraph, create_sot_graph
-from sot_graph.redaction import describe
+from sot_graph.redaction import describe, secrets_in_graph
 from sot_graph.text import storable
 
 
@@ -177,8 +177,7 @@ async def timed_answer(graph: SotGraph, question: str) -> Answer:
             elif first is None and part["type"] == "answer" and part["text"].strip():
                 first = time.perf_counter()
     except Exception as error:  # noqa: BLE001 - a question that fails does not stop the comparison
-        secrets = {key for node in graph.builder.nodes.values() for key in getattr(node.runnable, "secrets", ())}
-        found = {"error": describe(error, secrets)}
+        found = {"error": describe(error, secrets_in_graph(graph))}
     empty = Answer(
         text="",
         seconds=round(time.perf_counter() - start, 3),
